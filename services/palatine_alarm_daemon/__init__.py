@@ -1,0 +1,1 @@
+"""Journalled, acknowledged alarms: the alarm-daemon."""

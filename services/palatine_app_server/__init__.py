@@ -1,0 +1,1 @@
+"""WSGI apps under a master: the app-server daemon."""

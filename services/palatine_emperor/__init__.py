@@ -1,0 +1,1 @@
+"""Vassals from files, databases and queues: the emperor daemon."""

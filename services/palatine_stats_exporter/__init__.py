@@ -1,0 +1,1 @@
+"""Stats documents, metrics and the dashboard: the stats-exporter daemon."""

@@ -1,10 +1,12 @@
-"""Where runtime, state and config files live. Plain: master, zygote and workers load this; it must never guess by importing more.
+"""Where runtime, state and config files live. Plain: master, zygote and workers load this.
 
-| what        | default                                                                            | override                                  |
-|-------------|------------------------------------------------------------------------------------|-------------------------------------------|
-| runtime dir | /run/palatine if usable, else $XDG_RUNTIME_DIR/palatine, else /tmp/palatine-<uid>   | --runtime-dir, $PALATINE_RUNTIME_DIR      |
-| state dir   | /var/lib/palatine/<daemon> if usable, else $XDG_STATE_HOME/palatine/<daemon>        | --state-dir, $PALATINE_STATE_DIR          |
-| config file | /etc/palatine/<daemon>.yaml                                                        | --config, $PALATINE_CONFIG                |
+| what        | default                                             | override                                |
+|-------------|-----------------------------------------------------|-----------------------------------------|
+| runtime dir | /run/palatine, else $XDG_RUNTIME_DIR/palatine,      | --runtime-dir, $PALATINE_RUNTIME_DIR    |
+|             | else /tmp/palatine-<uid>                            |                                         |
+| state dir   | /var/lib/palatine/<daemon>,                         | --state-dir, $PALATINE_STATE_DIR        |
+|             | else $XDG_STATE_HOME/palatine/<daemon>              |                                         |
+| config file | /etc/palatine/<daemon>.yaml                         | --config, $PALATINE_CONFIG              |
 """
 
 import os

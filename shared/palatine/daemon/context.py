@@ -1,0 +1,211 @@
+"""What a running daemon holds: its directories, log, settings, segment and handlers; owned by the one trio thread."""
+
+from __future__ import annotations
+
+import os
+import time
+from argparse import Namespace
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import structlog
+import trio
+
+from palatine import __version__
+from palatine.daemon.logs import Logs
+from palatine.daemon.notify import Notifier
+from palatine.daemon.settings import Document
+from palatine.daemon.spec import Spec
+from palatine.errors import ConfigError
+
+if (
+    TYPE_CHECKING
+):  # zmq and mmap are loaded when the daemon really starts, after `--help` and a bad config are dealt with
+    from palatine.asyncio_bridge import Bridge
+    from palatine.bus import Handler, Role
+    from palatine.counters import Segment
+
+T = TypeVar("T")
+Reload = Callable[[], Awaitable[None]]
+
+
+class Context:
+    """Given to the daemon's main; everything here is for use from the trio thread.
+
+    Attributes:
+        spec, args: who the daemon is, and its parsed command line.
+        log: structlog logger; event names are dotted and stable, the first word is the daemon's subject.
+        runtime_dir: where instances and the other daemons are found.
+        daemon_dir: `<runtime>/<daemon>/`, this daemon's own endpoints.
+        state_dir: what must survive a restart.
+        config: the parsed YAML file, {} without one.
+        settings: `config` as an instance of `spec.config`, None if the spec names no class.
+        segment: the daemon's own counters, published before main runs.
+        nursery: a failing task in it ends the daemon.
+        handlers: ctl requests by type; add yours before `ready()`.
+        draining: set by TERM and by a `stop` with drain; main then finishes what it began and returns.
+    """
+
+    segment: Segment
+    nursery: trio.Nursery
+
+    def __init__(self, spec: Spec, args: Namespace, logs: Logs, log: structlog.stdlib.BoundLogger) -> None:
+        self.spec = spec
+        self.args = args
+        self.logs = logs
+        self.log = log
+        self.runtime_dir = Path()
+        self.daemon_dir = Path()
+        self.state_dir = Path()
+        self.document = Document({})
+        self.settings: Any = None
+        self.notifier = Notifier(None)
+        self.handlers: dict[str, tuple[Role, Handler]] = {}
+        self.draining = trio.Event()
+        self.state = "starting"
+        self.reloads = 0
+        self.status_text = ""
+        self.started = time.time()
+        #: A ctl request ends the daemon: its reply must leave before ctl closes.
+        self.reply_pending = False
+        self._reloaders: list[Reload] = []
+        self._signals: dict[int, Callable[[], None]] = {}
+        self._statistics: list[Callable[[], Mapping[str, Any]]] = []
+        self._reloading = trio.Lock()
+        self._load: Callable[[], tuple[Document, Any]] = lambda: (self.document, self.settings)
+        self._bridge: Bridge | None = None
+        self._bridge_lock = trio.Lock()
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The parsed YAML file as it stands after the last good (re)load."""
+        return self.document.values
+
+    def ready(self, status: str = "") -> None:
+        """Say that the daemon does its job from here on: to systemd, in the segment, on ctl and in the log."""
+        self.state = "ready"
+        self.status_text = status or self.status_text
+        self.notifier.send("READY=1", f"STATUS={self.status_text or 'ready'}")
+        self._store("ready", 1)
+        self.log.info(
+            "daemon.ready", status=self.status_text or None, pid=os.getpid(), runtime_dir=str(self.runtime_dir)
+        )
+
+    def status(self, text: str) -> None:
+        """One line for `systemctl status` and `palatine status`."""
+        self.status_text = text
+        self.notifier.send(f"STATUS={text}")
+
+    def on_reload(self, callback: Reload) -> None:
+        """Run `callback` after HUP or a ctl `reload` read the config; a ConfigError from it puts the old config back."""
+        self._reloaders.append(callback)
+
+    def on_signal(self, signum: int, callback: Callable[[], None]) -> None:
+        """Run `callback` on a signal that has no meaning for every daemon (TSTP, WINCH, URG, ...)."""
+        self._signals[signum] = callback
+
+    def on_statistics(self, callback: Callable[[], Mapping[str, Any]]) -> None:
+        """Add what `callback` returns to `status` replies and to the USR1 dump; keys of JSON-able values."""
+        self._statistics.append(callback)
+
+    def statistics(self) -> dict[str, Any]:
+        """What this daemon is and how it does, JSON-able."""
+        facts: dict[str, Any] = {
+            "daemon": self.spec.name,
+            "version": __version__,
+            "pid": os.getpid(),
+            "state": self.state,
+            "status": self.status_text,
+            "started": int(self.started),
+            "uptime": round(time.time() - self.started, 3),
+            "reloads": self.reloads,
+            "config": self.document.path,
+            "runtime_dir": str(self.runtime_dir),
+            "state_dir": str(self.state_dir),
+            "log_level": self.logs.level,
+            "log_dropped": self.logs.dropped,
+        }
+        for callback in self._statistics:
+            facts.update(callback())
+        return facts
+
+    async def reload(self) -> None:
+        """Read the config again and tell everybody; ConfigError if it is refused, and then the old one stands."""
+        async with self._reloading:
+            before = self.document, self.settings, self.state
+            self.notifier.send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+            done: list[Reload] = []
+            try:
+                self.document, self.settings = self._load()
+                for callback in self._reloaders:
+                    done.append(callback)
+                    await callback()
+            except ConfigError as error:
+                self.document, self.settings, _ = before
+                self.log.error("config.refused", reason=str(error), kept=self.document.path or "defaults")
+                for callback in done:
+                    await callback()
+                raise
+            finally:
+                self.notifier.send("READY=1", f"STATUS={self.status_text or 'ready'}")
+            self.reloads += 1
+            self._store("reloads", self.reloads)
+            self.log.info("config.reloaded", path=self.document.path or None, reloads=self.reloads)
+
+    def drain(self, reason: str) -> None:
+        """Finish what was begun, then stop; a second call stops at once."""
+        if self.draining.is_set():
+            self.stop(reason)
+            return
+        self.state = "draining"
+        self.log.info("daemon.draining", reason=reason, deadline=self.spec.drain_seconds)
+        self.notifier.send("STOPPING=1", "STATUS=draining")
+        self._store("ready", 0)
+        self.draining.set()
+        self.nursery.start_soon(self._force_after_deadline)
+
+    def stop(self, reason: str) -> None:
+        """Cancel everything and leave."""
+        if self.state != "stopping":
+            self.state = "stopping"
+            self.log.info("daemon.stopping", reason=reason)
+            self.notifier.send("STOPPING=1", "STATUS=stopping")
+            self._store("ready", 0)
+        self.nursery.cancel_scope.cancel()
+
+    async def to_asyncio(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
+        """Run a coroutine function in the daemon's one asyncio loop (begun at the first call); cancelling waits for its end."""
+        return await (await self.bridge()).run(function, *args)
+
+    async def bridge(self) -> Bridge:
+        """The daemon's asyncio bridge, opened at the first call and closed with the daemon."""
+        from palatine.asyncio_bridge import serve_bridge
+
+        async with self._bridge_lock:
+            if self._bridge is None:
+                self._bridge = await self.nursery.start(serve_bridge)
+        return self._bridge
+
+    def signalled(self, signum: int) -> bool:
+        """Run the daemon's own callback for a signal; False if it has none."""
+        callback = self._signals.get(signum)
+        if callback is not None:
+            callback()
+        return callback is not None
+
+    def use_loader(self, load: Callable[[], tuple[Document, Any]]) -> None:
+        """Load the config by `load`, now and at every reload."""
+        self._load = load
+        self.document, self.settings = load()
+
+    async def _force_after_deadline(self) -> None:
+        await trio.sleep(self.spec.drain_seconds)
+        self.log.warning("daemon.drain_deadline", seconds=self.spec.drain_seconds)
+        self.stop("drain deadline")
+
+    def _store(self, field: str, value: int) -> None:
+        if not hasattr(self, "segment"):
+            return
+        table = "daemon"
+        self.segment.cells(table)[self.segment.word(table, field)] = value

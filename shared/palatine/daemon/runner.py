@@ -1,0 +1,174 @@
+"""From argv to exit code: the one way every daemon starts and ends; must never know what the daemon is for."""
+
+import functools
+import os
+import pwd
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+
+from palatine import __version__, exits, places
+from palatine.daemon import privileges
+from palatine.daemon.context import Context
+from palatine.daemon.logs import LEVELS, Logs, standard_streams
+from palatine.daemon.manual import build_parser
+from palatine.daemon.notify import Notifier
+from palatine.daemon.settings import Document, nearest, read_document, typed
+from palatine.daemon.signals import ignore_early, receive_signals
+from palatine.daemon.spec import Spec
+from palatine.errors import PalatineError
+
+#: Keys any daemon's file may have.
+COMMON_KEYS: Final = ("operators", "log-level")
+#: What the reply to a ctl `stop` is given to leave before its endpoint closes.
+_REPLY_SECONDS: Final = 0.05
+
+
+def run(spec: Spec, argv: Sequence[str] | None = None) -> int:
+    """Run the daemon until it has ended; returns its exit code and logs the reason. `argv` is without the command."""
+    try:
+        args = build_parser(spec).parse_args(argv)
+    except SystemExit as done:  # argparse has printed the help, or what is wrong
+        return done.code if isinstance(done.code, int) else exits.USAGE
+    standard_streams()
+    ignore_early()
+    logs = Logs(spec.name, args.log_format, args.log_level or "info")
+    ctx = Context(spec, args, logs, logs.install())
+    try:
+        _prepare(ctx)
+        trio.run(_live, ctx)
+    except KeyboardInterrupt:
+        return exits.OK
+    except BaseException as error:  # noqa: BLE001 - the edge: whatever it is becomes a line in the log and an exit code
+        return _explain(ctx, error)
+    ctx.log.info("daemon.stopped")
+    return exits.OK
+
+
+def _prepare(ctx: Context) -> None:
+    """Directories, rights and config: all that may be refused before anything is touched."""
+    args, name = ctx.args, ctx.spec.name
+    ctx.notifier = Notifier.from_environment(os.environ)
+    identity = privileges.find_identity(args.user, args.group)
+    ctx.runtime_dir = places.runtime_dir(args.runtime_dir)
+    ctx.daemon_dir = places.daemon_dir(ctx.runtime_dir, name)
+    ctx.state_dir = places.state_dir(name, args.state_dir)
+    parent = os.environ.pop(privileges.PARENT_VARIABLE, "")
+    if identity:
+        privileges.become(identity, _owned(ctx))
+    if parent.isdigit() and not privileges.die_with_parent(int(parent)):
+        raise PalatineError(f"the parent (pid {parent}) is gone")
+    ctx.use_loader(lambda: _load(ctx))
+
+
+def _owned(ctx: Context) -> Iterator[Path]:
+    """Directories a former run as another user may have left, with what is in them."""
+    for top in (ctx.daemon_dir, ctx.state_dir):
+        yield top
+        for folder, names, files in os.walk(top):
+            yield from (Path(folder, entry) for entry in (*names, *files))
+
+
+def _load(ctx: Context) -> tuple[Document, Any]:
+    path = places.config_file(ctx.spec.name, ctx.args.config)
+    document = read_document(path) if path else Document({})
+    settings = typed(document, ctx.spec.config, also=COMMON_KEYS) if ctx.spec.config else None
+    level = document.values.get("log-level")
+    if level is not None:
+        if level not in LEVELS:
+            raise document.error(("log-level",), f"no log level {level!r}{nearest(str(level), LEVELS)}")
+        ctx.logs.level = ctx.args.log_level or level
+    _operators(document)
+    return document, settings
+
+
+def _operators(document: Document) -> frozenset[int]:
+    """Uids of the `operators` key, which lists names or numbers."""
+    listed = document.values.get("operators") or []
+    if not isinstance(listed, list):
+        raise document.error(("operators",), "'operators' must be a list of users")
+    found = set()
+    for index, user in enumerate(listed):
+        try:
+            found.add(user if isinstance(user, int) else pwd.getpwnam(str(user)).pw_uid)
+        except KeyError as error:
+            raise document.error(("operators", index), f"there is no user {user!r}") from error
+    return frozenset(found)
+
+
+async def _live(ctx: Context) -> None:
+    """The daemon's life: signals and ctl outlast everything else, so that even a stop is answered and can be hurried."""
+    async with trio.open_nursery() as outer:
+        async with trio.open_nursery() as ctx.nursery:
+            await outer.start(receive_signals, ctx)
+            await _serve(ctx, outer)
+            ctx.nursery.cancel_scope.cancel()
+        if ctx.reply_pending:
+            await trio.sleep(_REPLY_SECONDS)
+        outer.cancel_scope.cancel()
+
+
+async def _serve(ctx: Context, outer: trio.Nursery) -> None:
+    ctx.log.info("daemon.starting", version=__version__, config=ctx.document.path or None, state_dir=str(ctx.state_dir))
+    try:
+        from palatine import (
+            bus,
+            counters,
+            schema,
+        )  # after the options are known to be good: zmq takes a third of the start-up
+        from palatine.daemon.control import common_handlers
+    except ImportError as error:
+        ctx.log.warning("daemon.incomplete", reason=str(error))
+        await ctx.spec.main(ctx)
+        return
+
+    ctx.handlers.update(common_handlers(ctx))
+    serve = functools.partial(
+        bus.serve_requests, ctx.daemon_dir / "ctl", ctx.handlers, role_of=bus.default_role_of(_operators(ctx.document))
+    )
+    await outer.start(serve)  # claims the lock: a second instance ends here, before any harm
+    tables = tuple(dict.fromkeys((*schema.DAEMON, *ctx.spec.tables)))
+    rows = {table.name: 1 for table in tables} | dict(ctx.spec.rows)
+    labels = {"daemon": ctx.spec.name, "version": __version__, **ctx.spec.labels}
+    ctx.segment = counters.Segment.create(ctx.daemon_dir / "seg", tables, rows, labels)
+    try:
+        ctx.segment.publish()
+        ctx.nursery.start_soon(_watchdog, ctx)
+        await ctx.spec.main(ctx)
+    finally:
+        ctx.segment.close(unlink=True)
+
+
+async def _watchdog(ctx: Context) -> None:
+    """Prove to systemd that this loop turns, twice in each period it allows."""
+    while ctx.notifier.watchdog:
+        ctx.notifier.send("WATCHDOG=1")
+        await trio.sleep(ctx.notifier.watchdog / 2)
+
+
+def _explain(ctx: Context, error: BaseException) -> int:
+    """Log why the daemon ends; the exit code of the most telling of possibly many errors."""
+    leaves = [leaf for leaf in _leaves(error) if not isinstance(leaf, trio.Cancelled)]
+    meant = next((leaf for leaf in leaves if isinstance(leaf, PalatineError)), None)
+    if meant and len(leaves) == 1:
+        ctx.log.error("daemon.failed", reason=str(meant), exit_status=meant.exit_status)
+        return meant.exit_status
+    refused = next((leaf for leaf in leaves if isinstance(leaf, PermissionError)), None)
+    if refused and len(leaves) == 1:
+        ctx.log.error("daemon.failed", reason=str(refused), exit_status=exits.NO_PERMISSION)
+        return exits.NO_PERMISSION
+    if leaves and all(isinstance(leaf, KeyboardInterrupt) for leaf in leaves):
+        return exits.OK
+    status = meant.exit_status if meant else exits.SOFTWARE
+    ctx.log.error("daemon.crashed", exit_status=status, exc_info=error)
+    return status
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error

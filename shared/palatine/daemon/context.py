@@ -98,7 +98,7 @@ class Context:
         self.notifier.send(f"STATUS={text}")
 
     def on_reload(self, callback: Reload) -> None:
-        """Run `callback` after HUP or a ctl `reload` read the config; a ConfigError from it puts the old config back."""
+        """Run `callback` after HUP or ctl `reload` read the config; a ConfigError from it puts the old config back."""
         self._reloaders.append(callback)
 
     def on_signal(self, signum: int, callback: Callable[[], None]) -> None:
@@ -143,7 +143,7 @@ class Context:
                     await callback()
             except ConfigError as error:
                 self.document, self.settings, _ = before
-                self.log.error("config.refused", reason=str(error), kept=self.document.path or "defaults")
+                self.log.warning("config.refused", reason=str(error), kept=self.document.path or "defaults")
                 for callback in done:
                     await callback()
                 raise
@@ -175,7 +175,7 @@ class Context:
         self.nursery.cancel_scope.cancel()
 
     async def to_asyncio(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """Run a coroutine function in the daemon's one asyncio loop (begun at the first call); cancelling waits for its end."""
+        """Run a coroutine function in the daemon's asyncio loop (begun now if need be); cancelling waits for its end."""
         return await (await self.bridge()).run(function, *args)
 
     async def bridge(self) -> Bridge:

@@ -1,4 +1,4 @@
-"""What every daemon answers on its `ctl` endpoint; must never answer before the peer's right is checked (the bus does)."""
+"""What every daemon answers on its `ctl` endpoint; must never decide who may ask (the bus does)."""
 
 import os
 from collections.abc import Mapping

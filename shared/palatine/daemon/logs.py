@@ -4,7 +4,6 @@ import logging
 import os
 import re
 import stat
-import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -35,19 +34,15 @@ class Logs:
         on_terminal = os.isatty(2)
         json = style == "json" or (style == "auto" and not on_terminal)
         colour = on_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-        renderers: list[Any] = (
-            [structlog.processors.JSONRenderer(default=str)] if json else [ConsoleRenderer(colour=colour)]
-        )
+        stamp = structlog.processors.TimeStamper
         self._processors: list[Any] = [
             self._filter,
             structlog.contextvars.merge_contextvars,
-            self._name_and_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True)
-            if json
-            else structlog.processors.TimeStamper("%H:%M:%S", utc=False),
+            stamp(fmt="iso", utc=True) if json else stamp(fmt="%H:%M:%S", utc=False),
+            self._head,
             structlog.processors.format_exc_info,
             mask_secrets,
-            *renderers,
+            structlog.processors.JSONRenderer(default=str) if json else ConsoleRenderer(colour=colour),
         ]
 
     def install(self) -> structlog.stdlib.BoundLogger:
@@ -91,8 +86,9 @@ class Logs:
             raise structlog.DropEvent
         return event
 
-    def _name_and_level(self, _: WrappedLogger, method: str, event: EventDict) -> EventDict:
-        return {"daemon": self._daemon, "level": _METHODS.get(method, method), **event}
+    def _head(self, _: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        first = {"timestamp": event.pop("timestamp"), "level": _METHODS.get(method, method), "daemon": self._daemon}
+        return {**first, "event": event.pop("event"), **event}
 
 
 def mask_secrets(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
@@ -130,10 +126,11 @@ class _LibraryHandler(logging.Handler):
         self._log = log
 
     def emit(self, record: logging.LogRecord) -> None:
-        level = next((name for name, number in reversed(LEVELS.items()) if record.levelno >= number), "debug")
-        getattr(self._log, level)(
-            "library.log", logger=record.name, message=record.getMessage(), exc_info=record.exc_info
+        level = max(
+            (name for name in LEVELS if LEVELS[name] <= record.levelno), key=LEVELS.__getitem__, default="debug"
         )
+        say = getattr(self._log, level)
+        say("library.log", logger=record.name, message=record.getMessage(), exc_info=record.exc_info)
 
 
 def _regular_file(descriptor: int) -> str | None:
@@ -153,8 +150,7 @@ def _same_file(one: int, other: int) -> bool:
 
 
 def standard_streams() -> None:
-    """Give descriptors 0-2 something to be, so that no socket ever becomes one of them."""
-    null = os.open(os.devnull, os.O_RDWR)
-    while null <= sys.__stderr__.fileno() if sys.__stderr__ else null <= 2:
-        null = os.dup(null)
+    """Give closed descriptors 0-2 something to be, so that no socket ever becomes one of them."""
+    while (null := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
     os.close(null)

@@ -36,7 +36,7 @@ class Identity:
 
 
 def find_identity(user: str | None, group: str | None) -> Identity | None:
-    """The identity `--user` and `--group` (names or numbers) ask for, None if they ask for nothing; ConfigError if unknown."""
+    """The identity `--user` and `--group` (names or numbers) ask for, None without; ConfigError if unknown."""
     if user is None and group is None:
         return None
     uid, gid, groups = os.geteuid(), os.getegid(), tuple(os.getgroups())

@@ -99,7 +99,7 @@ def _operators(document: Document) -> frozenset[int]:
 
 
 async def _live(ctx: Context) -> None:
-    """The daemon's life: signals and ctl outlast everything else, so that even a stop is answered and can be hurried."""
+    """The daemon's life: signals and ctl outlast the rest, so that even a stop is answered and can be hurried."""
     async with trio.open_nursery() as outer:
         async with trio.open_nursery() as ctx.nursery:
             await outer.start(receive_signals, ctx)
@@ -113,11 +113,8 @@ async def _live(ctx: Context) -> None:
 async def _serve(ctx: Context, outer: trio.Nursery) -> None:
     ctx.log.info("daemon.starting", version=__version__, config=ctx.document.path or None, state_dir=str(ctx.state_dir))
     try:
-        from palatine import (
-            bus,
-            counters,
-            schema,
-        )  # after the options are known to be good: zmq takes a third of the start-up
+        # after options and config are known to be good: zmq takes a third of the start-up
+        from palatine import bus, counters, schema
         from palatine.daemon.control import common_handlers
     except ImportError as error:
         ctx.log.warning("daemon.incomplete", reason=str(error))

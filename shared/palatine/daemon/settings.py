@@ -1,4 +1,4 @@
-"""YAML files into typed settings, every error with its file, line and column; must never import a daemon's own types."""
+"""YAML files into typed settings, every error with its place; must never import a daemon's own types."""
 
 import difflib
 import os
@@ -65,8 +65,9 @@ def parse_document(text: str, path: str = "") -> Document:
 def typed(document: Document, cls: type[T], *, also: Iterable[str] = ()) -> T:
     """The document as an instance of the attrs class `cls`; keys in `also` are somebody else's and skipped.
 
-    A field `max_size` is the key `max-size` (or `max_size`). Fields may be str, int, float, bool, Path, Secret, Literal,
-    `X | None`, list, tuple, dict with text keys, and further attrs classes. ConfigError names the place and the nearest name.
+    A field `max_size` is the key `max-size` (or `max_size`). Fields may be str, int, float, bool, Path, Secret,
+    Literal, `X | None`, list, tuple, dict with text keys, and further attrs classes. ConfigError names the place and
+    the nearest name.
     """
     skipped = {_key(name) for name in also}
     values = {name: value for name, value in document.values.items() if _key(name) not in skipped}

@@ -1,4 +1,4 @@
-"""A daemon's signals: TERM drains, INT and QUIT stop, HUP rereads, USR1 dumps, USR2 reopens; the rest never kills it."""
+"""A daemon's signals: TERM drains, INT and QUIT stop, HUP rereads, USR1 dumps, USR2 reopens; others never kill it."""
 
 import os
 import signal
@@ -80,6 +80,6 @@ def _reopen(ctx: Context) -> None:
     try:
         done = ctx.logs.reopen()
     except OSError as error:
-        ctx.log.error("log.reopen_failed", reason=str(error))
+        ctx.log.warning("log.reopen_failed", reason=str(error))
     else:
         ctx.log.info("log.reopened" if done else "log.not_a_file")

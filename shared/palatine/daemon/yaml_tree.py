@@ -12,7 +12,7 @@ _Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def load(text: str, path: str) -> tuple[dict[str, Any], _Places]:
-    """The mapping in `text` and its places, 1-based; ConfigError for bad YAML, several documents or a key given twice."""
+    """The mapping in `text` and its places, 1-based; ConfigError for bad YAML, two documents or a key given twice."""
     try:
         loader = _Loader(text)
         try:

@@ -33,7 +33,7 @@ class Alarm(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """One `log-alarm`, or `not-log-alarm` where `negate`: a datagram in which `regexp` is found raises `alarms` in order."""
+    """One `log-alarm`, or `not-log-alarm` where `negate`: a datagram that has `regexp` raises `alarms` in order."""
 
     alarms: tuple[str, ...]
     regexp: str

@@ -21,8 +21,8 @@ _TOKEN = re.compile(
     rb"""
       (?P<item>      \. | \\[dDsSwWhHvVNR](?!\{)
                    | \[\^?+\]?+ (?: [^\]\[\\] | \[(?![:.=]) | \[:\^?[a-z]++:\]
-                                   | \\(?:[dDsSwWhvnrtfae] | x[0-9a-fA-F]{2} | [ -/:-@\[-^`{-~]) )*+ \] )
-    | (?P<escaped>   \\[ -/:-@\[-^`{-~] )
+                                   | \\(?:[dDsSwWhvnrtfae] | x[0-9a-fA-F]{2} | [ -/:-@\[-`{-~]) )*+ \] )
+    | (?P<escaped>   \\[ -/:-@\[-`{-~] )
     | (?P<control>   \\[ntrfae] )
     | (?P<hex>       \\x[0-9a-fA-F]{2} )
     | (?P<assertion> \^ | \$ | \\[bBAzZG] )
@@ -45,7 +45,7 @@ class Token(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """What one part of a regexp consumes, always the same (None: it varies), or literals of which every match has one."""
+    """What a part of a regexp consumes, always the same (None: it varies), or literals of which every match has one."""
 
     exact: bytes | None
     need: frozenset[bytes] | None = None

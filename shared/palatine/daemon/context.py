@@ -49,6 +49,8 @@ class Context:
 
     segment: Segment
     nursery: trio.Nursery
+    #: Holds what must outlast main and its cleaning up: signals, ctl, the asyncio bridge.
+    lifetime: trio.Nursery
 
     def __init__(self, spec: Spec, args: Namespace, logs: Logs, log: structlog.stdlib.BoundLogger) -> None:
         self.spec = spec
@@ -175,7 +177,7 @@ class Context:
         self.nursery.cancel_scope.cancel()
 
     async def to_asyncio(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """Run a coroutine function in the daemon's asyncio loop (begun now if need be); cancelling waits for its end."""
+        """Run a coroutine function in the daemon's asyncio loop, begun if need be; cancelling waits for its end."""
         return await (await self.bridge()).run(function, *args)
 
     async def bridge(self) -> Bridge:
@@ -184,7 +186,7 @@ class Context:
 
         async with self._bridge_lock:
             if self._bridge is None:
-                self._bridge = await self.nursery.start(serve_bridge)
+                self._bridge = await self.lifetime.start(serve_bridge)
         return self._bridge
 
     def signalled(self, signum: int) -> bool:

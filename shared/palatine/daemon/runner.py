@@ -100,17 +100,17 @@ def _operators(document: Document) -> frozenset[int]:
 
 async def _live(ctx: Context) -> None:
     """The daemon's life: signals and ctl outlast the rest, so that even a stop is answered and can be hurried."""
-    async with trio.open_nursery() as outer:
+    async with trio.open_nursery() as ctx.lifetime:
         async with trio.open_nursery() as ctx.nursery:
-            await outer.start(receive_signals, ctx)
-            await _serve(ctx, outer)
+            await ctx.lifetime.start(receive_signals, ctx)
+            await _serve(ctx)
             ctx.nursery.cancel_scope.cancel()
         if ctx.reply_pending:
             await trio.sleep(_REPLY_SECONDS)
-        outer.cancel_scope.cancel()
+        ctx.lifetime.cancel_scope.cancel()
 
 
-async def _serve(ctx: Context, outer: trio.Nursery) -> None:
+async def _serve(ctx: Context) -> None:
     ctx.log.info("daemon.starting", version=__version__, config=ctx.document.path or None, state_dir=str(ctx.state_dir))
     try:
         # after options and config are known to be good: zmq takes a third of the start-up
@@ -125,7 +125,7 @@ async def _serve(ctx: Context, outer: trio.Nursery) -> None:
     serve = functools.partial(
         bus.serve_requests, ctx.daemon_dir / "ctl", ctx.handlers, role_of=bus.default_role_of(_operators(ctx.document))
     )
-    await outer.start(serve)  # claims the lock: a second instance ends here, before any harm
+    await ctx.lifetime.start(serve)  # claims the lock: a second instance ends here, before any harm
     tables = tuple(dict.fromkeys((*schema.DAEMON, *ctx.spec.tables)))
     rows = {table.name: 1 for table in tables} | dict(ctx.spec.rows)
     labels = {"daemon": ctx.spec.name, "version": __version__, **ctx.spec.labels}

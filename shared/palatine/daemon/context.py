@@ -13,18 +13,19 @@ import structlog
 import trio
 
 from palatine import __version__
+from palatine.counters import Segment
 from palatine.daemon.logs import Logs
 from palatine.daemon.notify import Notifier
 from palatine.daemon.settings import Document
 from palatine.daemon.spec import Spec
 from palatine.errors import ConfigError
+from palatine.schema import DAEMON_STATES
 
 if (
     TYPE_CHECKING
 ):  # zmq and mmap are loaded when the daemon really starts, after `--help` and a bad config are dealt with
     from palatine.asyncio_bridge import Bridge
     from palatine.bus import Handler, Role
-    from palatine.counters import Segment
 
 T = TypeVar("T")
 Reload = Callable[[], Awaitable[None]]
@@ -76,6 +77,7 @@ class Context:
         self._statistics: list[Callable[[], Mapping[str, Any]]] = []
         self._reloading = trio.Lock()
         self._load: Callable[[], tuple[Document, Any]] = lambda: (self.document, self.settings)
+        self._row: memoryview | None = None
         self._bridge: Bridge | None = None
         self._bridge_lock = trio.Lock()
 
@@ -86,10 +88,9 @@ class Context:
 
     def ready(self, status: str = "") -> None:
         """Say that the daemon does its job from here on: to systemd, in the segment, on ctl and in the log."""
-        self.state = "ready"
+        self._enter("ready")
         self.status_text = status or self.status_text
         self.notifier.send("READY=1", f"STATUS={self.status_text or 'ready'}")
-        self._store("ready", 1)
         self.log.info(
             "daemon.ready", status=self.status_text or None, pid=os.getpid(), runtime_dir=str(self.runtime_dir)
         )
@@ -136,6 +137,7 @@ class Context:
         """Read the config again and tell everybody; ConfigError if it is refused, and then the old one stands."""
         async with self._reloading:
             before = self.document, self.settings, self.state
+            self._enter("reloading")
             self.notifier.send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
             done: list[Reload] = []
             try:
@@ -144,15 +146,18 @@ class Context:
                     done.append(callback)
                     await callback()
             except ConfigError as error:
-                self.document, self.settings, _ = before
+                self.document, self.settings = before[:2]
+                self.count("reload_failures")
                 self.log.warning("config.refused", reason=str(error), kept=self.document.path or "defaults")
                 for callback in done:
                     await callback()
                 raise
             finally:
+                if self.state == "reloading":
+                    self._enter(before[2])
                 self.notifier.send("READY=1", f"STATUS={self.status_text or 'ready'}")
             self.reloads += 1
-            self._store("reloads", self.reloads)
+            self.count("reloads")
             self.log.info("config.reloaded", path=self.document.path or None, reloads=self.reloads)
 
     def drain(self, reason: str) -> None:
@@ -160,21 +165,19 @@ class Context:
         if self.draining.is_set():
             self.stop(reason)
             return
-        self.state = "draining"
+        self._enter("draining")
         self.log.info("daemon.draining", reason=reason, deadline=self.spec.drain_seconds)
         self.notifier.send("STOPPING=1", "STATUS=draining")
-        self._store("ready", 0)
         self.draining.set()
         self.nursery.start_soon(self._force_after_deadline)
 
     def stop(self, reason: str) -> None:
         """Cancel everything and leave."""
         if self.state != "stopping":
-            self.state = "stopping"
+            self._enter("stopping")
             self.log.info("daemon.stopping", reason=reason)
             self.notifier.send("STOPPING=1", "STATUS=stopping")
-            self._store("ready", 0)
-        self.nursery.cancel_scope.cancel()
+            self.nursery.cancel_scope.cancel()
 
     async def to_asyncio(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
         """Run a coroutine function in the daemon's asyncio loop, begun if need be; cancelling waits for its end."""
@@ -206,8 +209,27 @@ class Context:
         self.log.warning("daemon.drain_deadline", seconds=self.spec.drain_seconds)
         self.stop("drain deadline")
 
-    def _store(self, field: str, value: int) -> None:
-        if not hasattr(self, "segment"):
-            return
-        table = "daemon"
-        self.segment.cells(table)[self.segment.word(table, field)] = value
+    def use_segment(self, segment: Segment) -> None:
+        """Begin to keep the `daemon` row of a segment that is about to be published."""
+        self.segment = segment
+        self._row = segment.cells("daemon")
+        facts = {"pid": os.getpid(), "uid": os.getuid(), "gid": os.getgid(), "started": int(self.started)}
+        for field, value in facts.items():
+            self.store(field, value)
+        self._enter(self.state)
+        self.logs.on_error = lambda: self.count("errors")
+
+    def store(self, field: str, value: int) -> None:
+        """Set a field of the `daemon` row of the segment."""
+        if self._row is not None:
+            self._row[self.segment.word("daemon", field)] = value
+
+    def count(self, field: str, by: int = 1) -> None:
+        """Add to a field of the `daemon` row of the segment."""
+        if self._row is not None:
+            self._row[self.segment.word("daemon", field)] += by
+
+    def _enter(self, state: str) -> None:
+        self.state = state
+        self.store("state", DAEMON_STATES.index(state))
+        self.store("ready", int(state in {"ready", "reloading"}))

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from palatine import __version__
-from palatine.bus import Handler, Request, Role
+from palatine.bus import Handler, Peer, Request, Role, RoleOf, default_role_of
 from palatine.daemon.context import Context
 from palatine.daemon.logs import LEVELS
-from palatine.daemon.settings import nearest
+from palatine.daemon.settings import nearest, operators
 from palatine.errors import ConfigError, PeerError
 
 
@@ -49,6 +49,23 @@ def common_handlers(ctx: Context) -> dict[str, tuple[Role, Handler]]:
         "stop": (Role.OPERATOR, stop),
         "log-level": (Role.OPERATOR, log_level),
     }
+
+
+def counting_role_of(ctx: Context) -> RoleOf:
+    """The rights of peers by the config as it stands, each request counted in the daemon's segment."""
+    role_of = default_role_of(operators(ctx.document))
+
+    async def renew() -> None:
+        nonlocal role_of
+        role_of = default_role_of(operators(ctx.document))
+
+    def counted(peer: Peer) -> Role | None:
+        role = role_of(peer)
+        ctx.count("requests" if role is not None else "requests_refused")
+        return role
+
+    ctx.on_reload(renew)
+    return counted
 
 
 def _member(body: Any, name: str, default: Any) -> Any:

@@ -4,7 +4,7 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import structlog
@@ -29,6 +29,8 @@ class Logs:
         self.level = level
         #: Lines the descriptor refused (its reader is gone, the disk is full).
         self.dropped = 0
+        #: Called for each event of level error and above.
+        self.on_error: Callable[[], None] = _nothing
         self._daemon = daemon
         self._path = _regular_file(2)
         on_terminal = os.isatty(2)
@@ -84,6 +86,8 @@ class Logs:
     def _filter(self, _: WrappedLogger, method: str, event: EventDict) -> EventDict:
         if LEVELS[_METHODS.get(method, method)] < LEVELS[self.level]:
             raise structlog.DropEvent
+        if LEVELS[_METHODS.get(method, method)] >= LEVELS["error"]:
+            self.on_error()
         return event
 
     def _head(self, _: WrappedLogger, method: str, event: EventDict) -> EventDict:
@@ -131,6 +135,10 @@ class _LibraryHandler(logging.Handler):
         )
         say = getattr(self._log, level)
         say("library.log", logger=record.name, message=record.getMessage(), exc_info=record.exc_info)
+
+
+def _nothing() -> None:
+    """Nobody counts errors yet."""
 
 
 def _regular_file(descriptor: int) -> str | None:

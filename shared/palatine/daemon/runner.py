@@ -2,7 +2,6 @@
 
 import functools
 import os
-import pwd
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -10,15 +9,17 @@ from typing import Any, Final
 import trio
 
 from palatine import __version__, exits, places
+from palatine.counters import Segment
 from palatine.daemon import privileges
 from palatine.daemon.context import Context
 from palatine.daemon.logs import LEVELS, Logs, standard_streams
 from palatine.daemon.manual import build_parser
 from palatine.daemon.notify import Notifier
-from palatine.daemon.settings import Document, nearest, read_document, typed
+from palatine.daemon.settings import Document, nearest, operators, read_document, typed
 from palatine.daemon.signals import ignore_early, receive_signals
 from palatine.daemon.spec import Spec
 from palatine.errors import PalatineError
+from palatine.schema import DAEMON
 
 #: Keys any daemon's file may have.
 COMMON_KEYS: Final = ("operators", "log-level")
@@ -80,22 +81,8 @@ def _load(ctx: Context) -> tuple[Document, Any]:
         if level not in LEVELS:
             raise document.error(("log-level",), f"no log level {level!r}{nearest(str(level), LEVELS)}")
         ctx.logs.level = ctx.args.log_level or level
-    _operators(document)
+    operators(document)
     return document, settings
-
-
-def _operators(document: Document) -> frozenset[int]:
-    """Uids of the `operators` key, which lists names or numbers."""
-    listed = document.values.get("operators") or []
-    if not isinstance(listed, list):
-        raise document.error(("operators",), "'operators' must be a list of users")
-    found = set()
-    for index, user in enumerate(listed):
-        try:
-            found.add(user if isinstance(user, int) else pwd.getpwnam(str(user)).pw_uid)
-        except KeyError as error:
-            raise document.error(("operators", index), f"there is no user {user!r}") from error
-    return frozenset(found)
 
 
 async def _live(ctx: Context) -> None:
@@ -111,31 +98,24 @@ async def _live(ctx: Context) -> None:
 
 
 async def _serve(ctx: Context) -> None:
-    ctx.log.info("daemon.starting", version=__version__, config=ctx.document.path or None, state_dir=str(ctx.state_dir))
-    try:
-        # after options and config are known to be good: zmq takes a third of the start-up
-        from palatine import bus, counters, schema
-        from palatine.daemon.control import common_handlers
-    except ImportError as error:
-        ctx.log.warning("daemon.incomplete", reason=str(error))
-        await ctx.spec.main(ctx)
-        return
+    # here, after options and config are known to be good: zmq takes a third of the start-up
+    from palatine.bus import serve_requests
+    from palatine.daemon.control import common_handlers, counting_role_of
 
+    ctx.log.info("daemon.starting", version=__version__, config=ctx.document.path or None, state_dir=str(ctx.state_dir))
     ctx.handlers.update(common_handlers(ctx))
-    serve = functools.partial(
-        bus.serve_requests, ctx.daemon_dir / "ctl", ctx.handlers, role_of=bus.default_role_of(_operators(ctx.document))
-    )
+    serve = functools.partial(serve_requests, ctx.daemon_dir / "ctl", ctx.handlers, role_of=counting_role_of(ctx))
     await ctx.lifetime.start(serve)  # claims the lock: a second instance ends here, before any harm
-    tables = tuple(dict.fromkeys((*schema.DAEMON, *ctx.spec.tables)))
-    rows = {table.name: 1 for table in tables} | dict(ctx.spec.rows)
-    labels = {"daemon": ctx.spec.name, "version": __version__, **ctx.spec.labels}
-    ctx.segment = counters.Segment.create(ctx.daemon_dir / "seg", tables, rows, labels)
+    tables = tuple(dict.fromkeys((*DAEMON, *ctx.spec.tables)))
+    labels = {"name": ctx.spec.name, "version": __version__, **ctx.spec.labels}
+    segment = Segment.create(ctx.daemon_dir / "seg", tables, ctx.spec.rows, labels)
+    ctx.use_segment(segment)
     try:
-        ctx.segment.publish()
+        segment.publish()
         ctx.nursery.start_soon(_watchdog, ctx)
         await ctx.spec.main(ctx)
     finally:
-        ctx.segment.close(unlink=True)
+        segment.close(unlink=True)
 
 
 async def _watchdog(ctx: Context) -> None:

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import pwd
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -79,6 +80,20 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """`; did you mean X?` for the known name nearest to `word`, empty if none is near."""
     found = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def operators(document: Document) -> frozenset[int]:
+    """Uids of the `operators` key, which lists names or numbers."""
+    listed = document.values.get("operators") or []
+    if not isinstance(listed, list):
+        raise document.error(("operators",), "'operators' must be a list of users")
+    found = set()
+    for index, user in enumerate(listed):
+        try:
+            found.add(user if isinstance(user, int) else pwd.getpwnam(str(user)).pw_uid)
+        except KeyError as error:
+            raise document.error(("operators", index), f"there is no user {user!r}") from error
+    return frozenset(found)
 
 
 def _key(name: str) -> str:

@@ -17,7 +17,7 @@ from palatine.codec.segment import (
     READY_OFFSET,
     WORD,
     Placed,
-    merged,
+    RowReader,
     parse_fixed,
     parse_head,
     read_latch,
@@ -58,6 +58,7 @@ class SegmentView:
         self.labels = head.labels
         self.tables = {name: placed.table for name, placed in head.tables.items()}
         self._placed = head.tables
+        self._readers = {name: RowReader(table) for name, table in self.tables.items()}
         self._rows_offset = head.fixed.rows_offset
         self._generation = self._generation_offset()
 
@@ -92,23 +93,25 @@ class SegmentView:
     def row(self, table: str, row: int = 0) -> dict[str, int]:
         """The values of one row by field name, banks merged, signed fields signed; KeyError, IndexError."""
         placed = self._placed[table]
-        offsets = [placed.row_offset(row, bank) for bank in range(placed.table.banks)]
-        words = struct.Struct(f"={len(placed.table.fields)}Q")
-        banks = [words.unpack(self._read(offset, words.size)) for offset in offsets]
-        return merged(placed.table, banks, self._current(placed.table))
+        words = len(placed.table.fields) * WORD
+        bank = self._current(placed.table)
+        data = self._read(placed.row_offset(row, bank), words)
+        if not placed.table.banked:
+            return self._readers[table].values(data, 0)
+        data += self._read(placed.row_offset(row, 1 - bank), words)
+        return self._readers[table].values(data, 0, words)
 
     def read(self, table: str) -> list[dict[str, int]]:
         """All rows of a table, as `row` gives them, copied together."""
         placed = self._placed[table]
         data = self._copy(placed)
-        current = self._current(placed.table)
-        words = struct.Struct(f"={len(placed.table.fields)}Q")
+        values = self._readers[table].values
         bank_bytes = placed.rows * placed.stride
-        starts = range(0, bank_bytes * placed.table.banks, bank_bytes) if bank_bytes else ()
-        return [
-            merged(placed.table, [words.unpack_from(data, start + row * placed.stride) for start in starts], current)
-            for row in range(placed.rows)
-        ]
+        rows = range(0, bank_bytes, placed.stride)
+        if not placed.table.banked:
+            return [values(data, row) for row in rows]
+        current = self._current(placed.table) * bank_bytes
+        return [values(data, current + row, bank_bytes - current + row) for row in rows]
 
     def text(self, table: str, row: int = 0, bank: int | None = None) -> bytes:
         """The text of a row, whole; `bank` None is the bank of the current generation.
@@ -132,10 +135,21 @@ class SegmentView:
             found.append(self._text_at(placed, offset) if text is None else text)
         return found
 
+    def placed(self, table: str) -> Placed:
+        """Where a table's rows are in what `copy` returns (offsets from its own), for a reader that decodes in bulk."""
+        return self._placed[table]
+
+    def copy(self, table: str) -> bytes:
+        """All rows of a table as they are in the file, bank after bank, `stride` bytes each."""
+        return self._copy(self._placed[table])
+
     def row_labels(self, table: str, row: int = 0) -> dict[str, Any]:
-        """The labels of a row (`labels[table][row]`), {} where the segment has none."""
+        """The labels of a row, {} where the segment has none: those of its last key, so of the app for (worker, core, app)."""
         rows = self.labels.get(table)
-        said = rows[row] if isinstance(rows, list) and 0 <= row < len(rows) else None
+        if not isinstance(rows, list) or not rows:
+            return {}
+        index = row % len(rows) if len(self.tables[table].key) > 1 else row
+        said = rows[index] if 0 <= index < len(rows) else None
         return said if isinstance(said, dict) else {}
 
     def alive(self) -> bool:

@@ -26,22 +26,23 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from palatine.codec.segment_rows import WORD, text_copy_bytes
 from palatine.errors import ProtocolError
-from palatine.schema import KINDS, U64, Field, Table, by_name
+from palatine.schema import KINDS, Field, Table, by_name
 
 MAGIC: Final = b"palatseg"
 VERSION: Final = 1
 FIXED_BYTES: Final = 128
 READY_OFFSET: Final = 120
 ALIGN: Final = 64
-WORD: Final = 8
 
 # What a reader accepts from a file it does not trust; generous beside what instances are (some 30 KiB).
 MAX_HEAD_BYTES: Final = 1 << 20
-MAX_SIZE: Final = 64 << 20
+MAX_SIZE: Final = 32 << 20
 MAX_ROWS: Final = 1 << 16
 MAX_TABLES: Final = 64
 MAX_FIELDS: Final = 256
+MAX_VALUES: Final = 1 << 19  # rows * (fields + 1), over all tables: what a reader may have to hold
 MAX_TEXT_BYTES: Final = 1 << 16
 MAX_STATES: Final = 64
 MAX_NAME: Final = 64
@@ -69,6 +70,16 @@ class Placed(NamedTuple):
     def text_offset(self) -> int:
         """Where in a row its latch begins."""
         return _aligned(len(self.table.fields) * WORD)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its rows."""
+        return self.table.banks * self.rows * self.stride
+
+    @property
+    def values(self) -> int:
+        """What reading all of it makes a reader hold."""
+        return self.rows * (len(self.table.fields) + 1)
 
     def row_offset(self, row: int, bank: int = 0) -> int:
         """Where a row begins, from the first row of the segment; IndexError outside the table."""
@@ -105,11 +116,6 @@ class Head(NamedTuple):
     tables: dict[str, Placed]
 
 
-def text_copy_bytes(capacity: int) -> int:
-    """Bytes of one copy in a latch: the mark word and the text, up to the next word."""
-    return WORD + -(-capacity // WORD) * WORD
-
-
 def plan(tables: Sequence[Table], rows: Mapping[str, int]) -> Layout:
     """Places for the tables. ValueError beyond the limits.
 
@@ -120,14 +126,16 @@ def plan(tables: Sequence[Table], rows: Mapping[str, int]) -> Layout:
         raise ValueError(f"rows for tables the segment does not have: {', '.join(sorted(unknown))}")
     placed = []
     size = 0
+    values = 0
     for table in tables:
         count = rows.get(table.name, 0 if table.key else 1)
         placed.append(Placed(table, count, size, _stride(table)))
         if not 0 <= count <= MAX_ROWS:
             raise ValueError(f"table {table.name} cannot have {count} rows: at most {MAX_ROWS}")
-        size += table.banks * count * _stride(table)
-    if size > MAX_SIZE - MAX_HEAD_BYTES:
-        raise ValueError(f"a segment of {size} bytes is too large: at most {MAX_SIZE - MAX_HEAD_BYTES}")
+        size += placed[-1].size
+        values += placed[-1].values
+    if size > MAX_SIZE - MAX_HEAD_BYTES or values > MAX_VALUES:
+        raise ValueError(f"a segment of {size} bytes and {values} values is too large")
     return Layout(tuple(placed), size)
 
 
@@ -185,44 +193,9 @@ def parse_head(data: bytes) -> Head:
         said = json.loads(schema)
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"the segment's schema is not JSON: {error}") from error
-    if not (isinstance(said, dict) and isinstance(said.get("labels"), dict) and isinstance(said.get("tables"), list)):
-        raise ProtocolError("the segment's schema lacks labels or tables")
-    if len(said["tables"]) > MAX_TABLES:
-        raise ProtocolError(f"a segment with {len(said['tables'])} tables cannot be")
-    tables: dict[str, Placed] = {}
-    for described in said["tables"]:
-        placed = _placed(described, fixed.size - fixed.rows_offset)
-        if tables.setdefault(placed.table.name, placed) is not placed:
-            raise ProtocolError(f"two tables are called {placed.table.name}")
-    return Head(fixed, said["labels"], tables)
-
-
-def mark(text: bytes) -> int:
-    """The mark word of a text: CRC-32 above, length below."""
-    return zlib.crc32(text) << 32 | len(text)
-
-
-def read_latch(data: bytes | memoryview, offset: int, capacity: int) -> bytes | None:
-    """The text of a latch at `offset`, or None if a writer overtook whoever copied these bytes: copy them again."""
-    (sequence,) = _WORD.unpack_from(data, offset)
-    start = offset + WORD + (sequence & 1) * text_copy_bytes(capacity)
-    (marked,) = _WORD.unpack_from(data, start)
-    length = marked & 0xFFFF_FFFF
-    if length > capacity:
-        return None
-    text = bytes(data[start + WORD : start + WORD + length])
-    return text if marked == mark(text) else None
-
-
-def merged(table: Table, banks: Sequence[Sequence[int]], current: int) -> dict[str, int]:
-    """One row's values by field name from its words in each bank; `current` is the bank of the serving generation."""
-    values = {}
-    for word, field in enumerate(table.fields):
-        value = banks[current][word]
-        if field.merge == "sum":
-            value = sum(bank[word] for bank in banks) & U64
-        values[field.name] = value - (1 << 64) if field.signed and value >> 63 else value
-    return values
+    if not (isinstance(said, dict) and isinstance(said.get("labels"), dict)):
+        raise ProtocolError("the segment's schema lacks labels")
+    return Head(fixed, said["labels"], _tables(_list(said, "tables", MAX_TABLES), fixed.size - fixed.rows_offset))
 
 
 def _aligned(size: int) -> int:
@@ -264,6 +237,21 @@ def _described_field(word: int, field: Field) -> dict[str, Any]:
     return said
 
 
+def _tables(said: list[Any], room: int) -> dict[str, Placed]:
+    tables: dict[str, Placed] = {}
+    end = 0
+    for described in said:
+        placed = _placed(described, room)
+        if placed.offset < end:
+            raise ProtocolError(f"table {placed.table.name} lies over the one before it")
+        end = placed.offset + placed.size
+        if tables.setdefault(placed.table.name, placed) is not placed:
+            raise ProtocolError(f"two tables are called {placed.table.name}")
+    if sum(placed.values for placed in tables.values()) > MAX_VALUES:
+        raise ProtocolError("a segment with that many rows cannot be")
+    return tables
+
+
 def _placed(said: Any, room: int) -> Placed:
     """A table as its segment describes it; `room` is how many bytes of rows there are."""
     if not isinstance(said, dict):
@@ -286,7 +274,7 @@ def _placed(said: Any, room: int) -> Placed:
     )
     if placed.offset % ALIGN or placed.stride % ALIGN or placed.stride < _stride(table):
         raise ProtocolError(f"table {name} is not aligned or its rows are too short")
-    if placed.offset + table.banks * placed.rows * placed.stride > room:
+    if placed.offset + placed.size > room:
         raise ProtocolError(f"table {name} reaches beyond the end of the segment")
     return placed
 

@@ -1,6 +1,6 @@
 """The writing end of a text in a segment; a writer killed at any point never makes it unreadable."""
 
-from palatine.codec.segment import WORD, mark, text_copy_bytes
+from palatine.codec.segment_rows import WORD, mark, text_copy_bytes
 from palatine.schema import U64
 
 

@@ -33,6 +33,7 @@ class SharedLock:
         self.slot = slot
         self._threads = allocate_lock()
         self._fd = _CLOSED
+        self._held = False
         forget = WeakMethod(self._forget_in_child)
         os.register_at_fork(after_in_child=lambda: (method := forget()) and method())
 
@@ -44,30 +45,31 @@ class SharedLock:
         deadline = None if timeout is None else time.monotonic() + timeout
         if not self._threads.acquire(timeout=-1 if timeout is None else max(timeout, 0)):
             return False
-        taken = False
         try:
-            taken = self._acquire_between_processes(deadline)
+            self._held = self._acquire_between_processes(deadline)
         finally:
-            if not taken:
+            if not self._held:
                 self._threads.release()
-        return taken
+        return self._held
 
     def release(self) -> None:
         """Give the lock up; RuntimeError if this process does not hold it. Any thread may do it."""
-        if not self._threads.locked():
+        if not self._held:
             raise RuntimeError(f"{self.path}: lock {self.slot} is not held by this process")
+        self._held = False
         ofd.unlock(self._fd, self.slot, 1)
         self._threads.release()
 
     def locked(self) -> bool:
         """Whether anyone holds it now, this process included."""
-        return self._threads.locked() or ofd.held(self._descriptor(), self.slot, 1)
+        return self._held or ofd.held(self._descriptor(), self.slot, 1)
 
     def close(self) -> None:
         """Close the file, which gives the lock up if it is held; a later `acquire` opens it again."""
         if self._fd != _CLOSED:
             os.close(self._fd)
             self._fd = _CLOSED
+        self._held = False
         self._threads = allocate_lock()
 
     def __enter__(self) -> None:

@@ -12,17 +12,8 @@ import struct
 from pathlib import Path
 from typing import Any, Final, Self
 
-from palatine.codec.segment import (
-    FIXED_BYTES,
-    READY_OFFSET,
-    WORD,
-    Placed,
-    RowReader,
-    parse_fixed,
-    parse_head,
-    read_latch,
-    text_copy_bytes,
-)
+from palatine.codec.segment import FIXED_BYTES, READY_OFFSET, Placed, parse_fixed, parse_head
+from palatine.codec.segment_rows import WORD, RowReader, read_latch, text_copy_bytes
 from palatine.counters import ofd
 from palatine.counters.writer import boot_id
 from palatine.errors import PeerError, ProtocolError
@@ -144,7 +135,7 @@ class SegmentView:
         return self._copy(self._placed[table])
 
     def row_labels(self, table: str, row: int = 0) -> dict[str, Any]:
-        """The labels of a row, {} where the segment has none: those of its last key, so of the app for (worker, core, app)."""
+        """The labels of a row, {} where there are none; of the last key, so of the app for (worker, core, app)."""
         rows = self.labels.get(table)
         if not isinstance(rows, list) or not rows:
             return {}

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
-from palatine.codec.segment import READY_OFFSET, WORD, Placed, encode_head, plan, text_copy_bytes
+from palatine.codec.segment import READY_OFFSET, Placed, encode_head, plan
+from palatine.codec.segment_rows import WORD, text_copy_bytes
 from palatine.counters import ofd
 from palatine.counters.latch import TextLatch
 from palatine.errors import AlreadyRunningError

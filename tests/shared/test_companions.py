@@ -108,10 +108,8 @@ def test_strange_children_are_not_taken(loop: Loop) -> None:
 def test_a_companion_has_a_session_and_environment_of_its_own(tmp_path: Path) -> None:
     out = tmp_path / "out"
     program = "import os, signal, sys; print(os.getsid(0) == os.getpid(), signal.getsignal(15) == signal.SIG_DFL, "
-    program += (
-        "os.environ.get('NOTIFY_SOCKET'), os.environ['PALATINE_PARENT'], os.getppid(), "
+    program += "os.environ.get('NOTIFY_SOCKET'), os.environ['PALATINE_PARENT'], os.getppid(), "
     program += "file=open(sys.argv[1], 'w'))"
-    )
     said: list[str] = []
     family = Companions(said.append, {**os.environ, "NOTIFY_SOCKET": "/nowhere"})
     family.add_command("asker", [sys.executable, "-c", program, str(out)])
@@ -168,13 +166,7 @@ def test_plain_modules_load_only_plain_modules() -> None:
     program = "import sys, palatine.companions; print(*sorted(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     ours = {name for name in loaded if name.startswith("palatine")}
-    assert ours <= {
-        "palatine",
-        "palatine.companions",
-        "palatine.companions_policy",
-        "palatine.exits",
-        "palatine.errors",
-    }
+    assert ours <= {f"palatine{name}" for name in ("", ".companions", ".companions_policy", ".exits", ".errors")}
     assert not {"ctypes", "trio", "attrs", "structlog", "zmq", "subprocess"} & set(loaded)
 
 

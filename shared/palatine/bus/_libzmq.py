@@ -47,7 +47,7 @@ async def open_context() -> AsyncIterator[zmq.Context[zmq.Socket[bytes]]]:
 
 @contextlib.contextmanager
 def open_socket(
-    context: zmq.Context[zmq.Socket[bytes]], kind: int, *, high_water: int = HIGH_WATER, linger: int = LINGER_MS
+    context: zmq.Context[zmq.Socket[bytes]], kind: int, *, send_high_water: int = HIGH_WATER, linger: int = LINGER_MS
 ) -> Iterator[zmq.Socket[bytes]]:
     """A socket with this house's limits."""
     socket = context.socket(kind)
@@ -55,8 +55,8 @@ def open_socket(
         socket.setsockopt(zmq.LINGER, linger)
         socket.setsockopt(zmq.MAXMSGSIZE, FRAME_BYTES)
         socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
-        socket.setsockopt(zmq.SNDHWM, high_water)
-        socket.setsockopt(zmq.RCVHWM, high_water)
+        socket.setsockopt(zmq.SNDHWM, send_high_water)
+        socket.setsockopt(zmq.RCVHWM, HIGH_WATER)
         socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
         yield socket
@@ -71,6 +71,13 @@ def bind(socket: zmq.Socket[bytes], endpoint: Path, mode: int) -> None:
         os.chmod(endpoint, mode)
     except OSError as error:  # zmq.ZMQError is one
         raise ConfigError(f"cannot be bound: {error.strerror}", str(endpoint)) from error
+
+
+def connect(socket: zmq.Socket[bytes], where: str) -> None:
+    """Connect a DEALER so that each connection, also a later one, begins with a probe and nothing is queued for none."""
+    socket.setsockopt(zmq.IMMEDIATE, 1)
+    socket.setsockopt(zmq.PROBE_ROUTER, 1)
+    socket.connect(where)
 
 
 require(zmq.zmq_version_info())

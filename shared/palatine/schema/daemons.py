@@ -82,6 +82,9 @@ AGENT: Final[tuple[Table, ...]] = (
             count("usm_decryption_errors", "messages", "v3 messages that could not be decrypted.", 56),
             level("endpoints", "sockets", "UDP sockets the agent answers on, handed over ones included.", 61),
             level("engine_boots", "boots", "Times this SNMP engine was started.", 62),
+            count("send_failures", "responses", "Responses the network did not take.", 63),
+            count("udp_forwarded", "messages", "Datagrams that are not SNMP, passed on to their instance.", 64),
+            count("udp_dropped", "messages", "Datagrams that are not SNMP and could not be passed on.", 65),
         ),
     ),
 )

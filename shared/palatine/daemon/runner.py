@@ -14,7 +14,7 @@ from palatine.daemon import privileges
 from palatine.daemon.context import Context
 from palatine.daemon.logs import LEVELS, Logs, standard_streams
 from palatine.daemon.manual import build_parser
-from palatine.daemon.notify import Notifier
+from palatine.notify import Notifier
 from palatine.daemon.settings import Document, nearest, operators, read_document, typed
 from palatine.daemon.signals import ignore_early, receive_signals
 from palatine.daemon.spec import Spec

@@ -1,4 +1,4 @@
-"""Tell the service manager about readiness, reloads and liveness (sd_notify); it must never fail the daemon."""
+"""Tell the service manager about readiness, reloads and liveness (sd_notify). Plain: masters use it too; it must never fail its caller."""
 
 import os
 import socket

@@ -270,7 +270,7 @@ def _placed(said: Any, room: int) -> Placed:
     if len({field.name for field in table.fields}) != len(fields):
         raise ProtocolError(f"table {name} has two fields of one name")
     placed = Placed(
-        table, _number(said, "rows", MAX_ROWS), _number(said, "offset", room), _number(said, "stride", room)
+        table, _number(said, "rows", MAX_ROWS), _number(said, "offset", room), _number(said, "stride", MAX_SIZE)
     )
     if placed.offset % ALIGN or placed.stride % ALIGN or placed.stride < _stride(table):
         raise ProtocolError(f"table {name} is not aligned or its rows are too short")

@@ -106,7 +106,7 @@ INSTANCE: Final[tuple[Table, ...]] = (
             Field("request_start_us", TIME, "microseconds", "When the request being served began.", 3),
             Field(
                 "harakiri_deadline_ms",
-                TIME,
+                GAUGE,
                 "milliseconds",
                 "When the master ends this request, on the monotonic clock; 0 for never.",
                 4,

@@ -15,10 +15,10 @@ import trio
 from palatine import __version__
 from palatine.counters import Segment
 from palatine.daemon.logs import Logs
-from palatine.notify import Notifier
 from palatine.daemon.settings import Document
 from palatine.daemon.spec import Spec
 from palatine.errors import ConfigError
+from palatine.notify import Notifier
 from palatine.schema import DAEMON_STATES
 
 if (

@@ -1,6 +1,7 @@
 """From argv to exit code: the one way every daemon starts and ends; must never know what the daemon is for."""
 
 import functools
+import importlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,11 +15,11 @@ from palatine.daemon import privileges
 from palatine.daemon.context import Context
 from palatine.daemon.logs import LEVELS, Logs, standard_streams
 from palatine.daemon.manual import build_parser
-from palatine.notify import Notifier
 from palatine.daemon.settings import Document, nearest, operators, read_document, typed
 from palatine.daemon.signals import ignore_early, receive_signals
 from palatine.daemon.spec import Spec
 from palatine.errors import PalatineError
+from palatine.notify import Notifier
 from palatine.schema import DAEMON
 
 #: Keys any daemon's file may have.
@@ -58,6 +59,7 @@ def _prepare(ctx: Context) -> None:
     ctx.state_dir = places.state_dir(name, args.state_dir)
     parent = os.environ.pop(privileges.PARENT_VARIABLE, "")
     if identity:
+        importlib.import_module("palatine.daemon.control")  # the other user may not be able to read what we can
         privileges.become(identity, _owned(ctx))
     if parent.isdigit() and not privileges.die_with_parent(int(parent)):
         raise PalatineError(f"the parent (pid {parent}) is gone")

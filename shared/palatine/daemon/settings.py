@@ -3,6 +3,7 @@
 import difflib
 import os
 import pwd
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,19 +15,24 @@ import attrs
 from palatine.errors import ConfigError
 
 T = TypeVar("T")
+#: attrs' validators begin with the name of the field, and so should others.
+_BLAMED = re.compile(r"'(\w+)' ")
 Where = tuple[str | int, ...]
 
 
 @attrs.frozen
 class Document:
-    """A parsed file: its values, and the (line, column) of every value by its path of keys and indexes."""
+    """A parsed file: its values, and the (line, column) of every value and of every key by its path."""
 
     values: dict[str, Any]
     path: str = ""
     places: Mapping[Where, tuple[int, int]] = attrs.field(factory=dict)
+    keys: Mapping[Where, tuple[int, int]] = attrs.field(factory=dict)
 
-    def error(self, where: Where, message: str) -> ConfigError:
-        """A ConfigError at the place of `where`, or of its nearest parent that has one."""
+    def error(self, where: Where, message: str, *, key: bool = False) -> ConfigError:
+        """A ConfigError at the value (or the `key`) of `where`, or at its nearest parent that has a place."""
+        if key and where in self.keys:
+            return ConfigError(message, self.path, *self.keys[where])
         while where and where not in self.places:
             where = where[:-1]
         return ConfigError(message, self.path, *self.places.get(where, (0, 0)))
@@ -59,8 +65,8 @@ def parse_document(text: str, path: str = "") -> Document:
     """Parse YAML text; `path` is for messages. An empty text is an empty mapping."""
     from palatine.daemon import yaml_tree  # PyYAML takes 15 ms to import; a daemon without a file need not pay
 
-    values, places = yaml_tree.load(text, path)
-    return Document(values, path, places)
+    values, places, keys = yaml_tree.load(text, path)
+    return Document(values, path, places, keys)
 
 
 def typed(document: Document, cls: type[T], *, also: Iterable[str] = ()) -> T:
@@ -116,7 +122,8 @@ class _Typer:
         for name, value in values.items():
             field = fields.get(_key(name))
             if field is None:
-                raise self.document.error((*where, name), f"unknown key {name!r}{nearest(_key(name), fields)}")
+                unknown = f"unknown key {name!r}{nearest(_key(name), fields)}"
+                raise self.document.error((*where, name), unknown, key=True)
             arguments[field.alias or field.name] = self.value(value, hints[field.name], (*where, name))
         for name, field in fields.items():
             if field.default is attrs.NOTHING and (field.alias or field.name) not in arguments:
@@ -126,10 +133,11 @@ class _Typer:
     def _made(self, cls: type, arguments: dict[str, Any], where: Where, given: Sequence[str]) -> Any:
         try:
             return cls(**arguments)
-        except (ValueError, TypeError) as error:  # a validator's words, at the field's place if it says which
-            blamed = {_key(a.name) for a in error.args if isinstance(a, attrs.Attribute)}
-            place = next(((*where, name) for name in given if _key(name) in blamed), where)
-            raise self.document.error(place, str(error.args[0] if error.args else error)) from error
+        except (ValueError, TypeError) as error:
+            message = str(error.args[0] if error.args else error)
+            blamed = _BLAMED.match(message)
+            place = next(((*where, name) for name in given if blamed and _key(name) == _key(blamed[1])), where)
+            raise self.document.error(place, message) from error
 
     def value(self, value: Any, kind: Any, where: Where) -> Any:
         """`value` as the annotation `kind` asks."""

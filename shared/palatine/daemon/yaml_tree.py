@@ -11,14 +11,17 @@ _Places = dict[_Where, tuple[int, int]]
 _Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def load(text: str, path: str) -> tuple[dict[str, Any], _Places]:
-    """The mapping in `text` and its places, 1-based; ConfigError for bad YAML, two documents or a key given twice."""
+def load(text: str, path: str) -> tuple[dict[str, Any], _Places, _Places]:
+    """The mapping in `text`, the places of its values and those of its keys, 1-based.
+
+    ConfigError for bad YAML, two documents, a key that is no text or is given twice.
+    """
     try:
         loader = _Loader(text)
         try:
             node = loader.get_single_node()
             if node is None:
-                return {}, {}
+                return {}, {}, {}
             _refuse_twice(node, path, ())
             values = loader.construct_document(node)
         finally:
@@ -32,8 +35,9 @@ def load(text: str, path: str) -> tuple[dict[str, Any], _Places]:
     if not isinstance(values, dict):
         raise ConfigError("must be a mapping of keys to values", path, *_place(node))
     places: _Places = {(): _place(node)}
-    _note_places(node, (), places, ())
-    return values, places
+    keys: _Places = {}
+    _note_places(node, (), places, keys)
+    return values, places, keys
 
 
 def _place(node: Any) -> tuple[int, int]:
@@ -65,14 +69,13 @@ def _written(key: Any) -> str:
     return repr(key.value) if isinstance(key, yaml.ScalarNode) else "a list or mapping"
 
 
-def _note_places(node: Any, where: _Where, places: _Places, above: tuple[int, ...]) -> None:
-    inside = (*above, id(node))
-    pairs: list[tuple[str | int, Any, Any]] = []
+def _note_places(node: Any, where: _Where, places: _Places, keys: _Places) -> None:
+    pairs: list[tuple[str | int, Any]] = []
     if isinstance(node, yaml.MappingNode):
-        pairs = [(key.value, key, value) for key, value in node.value]
+        pairs = [(key.value, value) for key, value in node.value]
+        keys.update({(*where, key.value): _place(key) for key, _ in node.value})
     elif isinstance(node, yaml.SequenceNode):
-        pairs = [(index, item, item) for index, item in enumerate(node.value)]
-    for name, mark, value in pairs:
-        places[*where, name] = _place(mark)
-        if id(value) not in inside:
-            _note_places(value, (*where, name), places, inside)
+        pairs = list(enumerate(node.value))
+    for name, value in pairs:
+        places[*where, name] = _place(value)
+        _note_places(value, (*where, name), places, keys)

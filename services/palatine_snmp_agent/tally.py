@@ -1,0 +1,103 @@
+"""What the agent counts: its row in the daemon's segment, and who asked how much; must never grow with its peers."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Final
+
+import attrs
+
+from palatine.codec.snmp import ErrorStatus
+from palatine_snmp_agent.responder import BAD_COMMUNITY, MALFORMED, Verdict
+
+#: Sources remembered, the ones heard from most recently.
+MAX_SOURCES: Final = 1024
+
+#: Counter of an error-status the agent may send; the others are not in SNMPv2-MIB's group.
+_STATUS_FIELDS: Final = {
+    int(ErrorStatus.TOO_BIG): "out_too_bigs",
+    int(ErrorStatus.NO_SUCH_NAME): "out_no_such_names",
+    int(ErrorStatus.GEN_ERR): "out_gen_errs",
+}
+
+
+@attrs.define
+class Source:
+    """Datagrams of one host: all of them, those answered, those with a wrong community, those that were no SNMP."""
+
+    datagrams: int = 0
+    replies: int = 0
+    bad_communities: int = 0
+    malformed: int = 0
+    last_seen: float = 0.0
+
+
+class Sources:
+    """Statistics per host, of the `limit` hosts heard from most recently."""
+
+    def __init__(self, limit: int = MAX_SOURCES) -> None:
+        self._limit = limit
+        self._sources: OrderedDict[str, Source] = OrderedDict()
+        self.forgotten = 0
+
+    def note(self, host: str, verdict: Verdict, now: float) -> None:
+        """Count one datagram of `host`; `now` is unix time."""
+        source = self._sources.get(host)
+        if source is None:
+            source = self._remember(host)
+        else:
+            self._sources.move_to_end(host)
+        source.datagrams += 1
+        source.last_seen = now
+        if verdict.reply is not None:
+            source.replies += 1
+        elif verdict.counter == BAD_COMMUNITY:
+            source.bad_communities += 1
+        elif verdict.counter == MALFORMED:
+            source.malformed += 1
+
+    def _remember(self, host: str) -> Source:
+        if len(self._sources) >= self._limit:
+            self._sources.popitem(last=False)
+            self.forgotten += 1
+        source = self._sources[host] = Source()
+        return source
+
+    def statistics(self) -> dict[str, dict[str, Any]]:
+        """By host, the latest first; JSON-able."""
+        return {host: attrs.asdict(source) for host, source in reversed(self._sources.items())}
+
+
+class Tally:
+    """Counts into the words of table `agent`; `word` gives the place of a field in `cells`."""
+
+    def __init__(self, cells: memoryview, word: Callable[[str], int]) -> None:
+        self.sources = Sources()
+        self._cells = cells
+        self._word = word
+        self._in = word("in_pkts")
+        self._out = word("out_pkts")
+        self._responses = word("out_get_responses")
+        self._names = word("in_total_req_vars")
+        self._statuses = {status: word(field) for status, field in _STATUS_FIELDS.items()}
+        self._words: dict[str, int] = {}
+
+    def note(self, host: str, verdict: Verdict, now: float) -> None:
+        """Count a datagram and what became of it."""
+        counter, reply, status, names = verdict
+        cells = self._cells
+        cells[self._in] += 1
+        word = self._words.get(counter)
+        if word is None:
+            word = self._words[counter] = self._word(counter)
+        cells[word] += 1
+        if reply is not None:
+            cells[self._out] += 1
+            cells[self._responses] += 1
+            cells[self._names] += names
+            if status in self._statuses:
+                cells[self._statuses[status]] += 1
+        self.sources.note(host, verdict, now)
+
+    def add(self, field: str, count: int = 1) -> None:
+        """Count something that is no SNMP datagram; a negative `count` takes back what a level had."""
+        self._cells[self._word(field)] += count

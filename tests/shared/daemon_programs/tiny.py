@@ -15,6 +15,7 @@ FILES
 """
 
 import argparse
+import encodings.ascii  # noqa: F401 - the user of the --user test may not be able to read this interpreter's library
 import sys
 from typing import Literal
 

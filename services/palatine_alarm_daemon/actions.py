@@ -1,0 +1,92 @@
+"""One attempt at one delivery, wherever it has to run; it must never decide whether there will be another."""
+
+import functools
+from pathlib import Path
+from typing import Final
+
+import structlog
+import trio
+
+from palatine.bus import request
+from palatine.codec.alarm_grammar import APP_ACTIONS
+from palatine.errors import ConfigError, DeadlineError, PalatineError, PeerError
+from palatine_alarm_daemon.curl_options import parse_curl
+from palatine_alarm_daemon.delivery_policy import Failed, Succeeded
+from palatine_alarm_daemon.mail import Mailer
+from palatine_alarm_daemon.values import HOST, Delivery
+from palatine_alarm_daemon.web import Web
+
+#: Seconds an instance may take to accept an action.
+ACCEPT_SECONDS: Final = 5.0
+#: Seconds a host command may run.
+COMMAND_SECONDS: Final = 60.0
+#: Refusals of an instance that will be the same next time.
+_LASTING: Final = frozenset({"unknown-type", "invalid", "too-large", "refused"})
+
+
+class Actions:
+    """Runs the actions of deliveries."""
+
+    def __init__(self, log: structlog.stdlib.BoundLogger) -> None:
+        self._log = log
+        self._web = Web()
+        self._mailer = Mailer()
+
+    async def attempt(self, delivery: Delivery, instance: Path | None) -> Succeeded | Failed:
+        """One attempt; `instance` is the directory of the delivery's instance, None while it is gone."""
+        if delivery.action == "curl":
+            return await self._curl(delivery)
+        if delivery.lane.origin == HOST:
+            return await self._on_host(delivery)
+        if delivery.action in APP_ACTIONS and instance is not None:
+            return await self._in_app(delivery, instance)
+        return Failed(f"not served yet: {delivery.action}", lasting=True)
+
+    async def aclose(self) -> None:
+        """Give connections back."""
+        await self._web.aclose()
+
+    async def _curl(self, delivery: Delivery) -> Succeeded | Failed:
+        try:
+            curl = parse_curl(delivery.arg)
+        except ConfigError as error:
+            return Failed(str(error), lasting=True)
+        if curl.is_mail:
+            return await self._mailer.deliver(curl, delivery.message)
+        return await self._web.deliver(curl, delivery.message, delivery.id)
+
+    @staticmethod
+    async def _in_app(delivery: Delivery, instance: Path) -> Succeeded | Failed:
+        body = {
+            "id": delivery.id,
+            "action": delivery.action,
+            "arg": delivery.arg,
+            "message": delivery.message.decode("latin-1"),
+        }
+        try:
+            reply = await request(instance / "ctl", "alarm.action", body, timeout=ACCEPT_SECONDS)
+        except DeadlineError:
+            return Failed("the instance did not answer in time")
+        except PeerError as error:
+            return Failed(str(error), lasting=error.code in _LASTING)
+        except PalatineError as error:
+            return Failed(str(error))
+        if isinstance(reply, dict) and reply.get("accepted"):
+            return Succeeded()
+        return Failed(f"the instance answered {reply!r}", lasting=True)
+
+    async def _on_host(self, delivery: Delivery) -> Succeeded | Failed:
+        """The host's own `cmd` and `log`: settings.py let only a file of root's name them."""
+        if delivery.action == "log":
+            text = delivery.message.decode("utf-8", "replace").rstrip("\n")
+            self._log.warning("alarm.host", instance=delivery.lane.instance, prefix=delivery.arg, message=text)
+            return Succeeded()
+        shell = functools.partial(trio.run_process, check=False, start_new_session=True)
+        try:
+            with trio.fail_after(COMMAND_SECONDS):
+                done = await shell(["/bin/sh", "-c", delivery.arg], stdin=delivery.message)
+        except trio.TooSlowError:
+            return Failed(f"killed after {COMMAND_SECONDS:g} s", lasting=True)
+        except OSError as error:
+            return Failed(str(error))
+        return Succeeded(f"exited with code {done.returncode}" if done.returncode else "")

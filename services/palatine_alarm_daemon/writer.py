@@ -1,0 +1,134 @@
+"""The one task that writes the journal, grouping what arrives meanwhile.
+
+It must never acknowledge anything before the disk has it.
+"""
+
+import sqlite3
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import attrs
+import structlog
+import trio
+
+from palatine_alarm_daemon.journal import Journal, Record
+from palatine_alarm_daemon.values import Progress
+
+#: Records that may wait for the disk; further ones wait at their source.
+QUEUED_RECORDS: Final = 64
+#: Seconds before a failed write is tried again, and at most.
+RETRY_FIRST: Final = 0.5
+RETRY_LONGEST: Final = 30.0
+#: Seconds between two clean-ups of the journal.
+PRUNE_SECONDS: Final = 600.0
+
+Then = Callable[[], Awaitable[None]]
+
+
+@attrs.frozen
+class _Entry:
+    record: Record
+    then: Then
+
+
+class JournalWriter:
+    """Records in the order they come, each followed by its `then`."""
+
+    def __init__(self, journal: Journal, log: structlog.stdlib.BoundLogger, clock: Callable[[], float]) -> None:
+        self._journal = journal
+        self._log = log
+        self._clock = clock
+        self._send, self._receive = trio.open_memory_channel[_Entry | None](QUEUED_RECORDS)
+        self._progress: deque[Progress] = deque()
+        self._limiter = trio.CapacityLimiter(1)  # sqlite3 is used by one thread at a time
+        self._pruned = clock()
+        self.bytes = journal.size()
+        #: Why the last write failed, "" while all is well.
+        self.trouble = ""
+
+    async def submit(self, record: Record, then: Then) -> None:
+        """Make `record` durable, then await `then`; returns as soon as it is queued."""
+        await self._send.send(_Entry(record, then))
+
+    async def write(self, record: Record) -> None:
+        """Make `record` durable; returns when it is."""
+        written = trio.Event()
+
+        async def then() -> None:
+            written.set()
+            await trio.lowlevel.checkpoint()
+
+        await self.submit(record, then)
+        await written.wait()
+
+    def settle(self, progress: Progress) -> None:
+        """Note what became of a delivery, soon; never blocks."""
+        self._progress.append(progress)
+        try:
+            self._send.send_nowait(None)
+        except trio.WouldBlock:
+            return  # the writer is busy and takes this along
+
+    async def run(self) -> None:
+        """Write until `finish`."""
+        async with self._receive:
+            async for first in self._receive:
+                await self._write_all([entry for entry in [first, *self._waiting()] if entry is not None])
+        await self._write_all([])
+
+    async def finish(self) -> None:
+        """No more will come; `run` returns when all is written."""
+        await self._send.aclose()
+
+    def _waiting(self) -> list[_Entry | None]:
+        entries: list[_Entry | None] = []
+        while True:
+            try:
+                entries.append(self._receive.receive_nowait())
+            except (trio.WouldBlock, trio.EndOfChannel):
+                return entries
+
+    async def _write_all(self, entries: list[_Entry]) -> None:
+        progress = tuple(self._progress)
+        self._progress.clear()
+        merged = _merged([entry.record for entry in entries])
+        if merged:
+            record = attrs.evolve(merged, progress=progress)
+            await self._until_written(lambda: self._journal.record(record, self._clock()))
+        elif progress:
+            await self._until_written(lambda: self._journal.settle(progress))
+        for entry in entries:
+            await entry.then()
+
+    async def _until_written(self, write: Callable[[], None]) -> None:
+        """Try until it is on disk: a full disk delays acknowledgements and loses nothing."""
+        delay = RETRY_FIRST
+        while True:
+            try:
+                await trio.to_thread.run_sync(self._in_thread, write, limiter=self._limiter)
+            except sqlite3.Error as error:
+                self.trouble = str(error)
+                self._log.error("journal.failed", path=str(self._journal.path), reason=str(error), retry_in=delay)
+                await trio.sleep(delay)
+                delay = min(delay * 2, RETRY_LONGEST)
+            else:
+                self.trouble = ""
+                return
+
+    def _in_thread(self, write: Callable[[], None]) -> None:
+        write()
+        now = self._clock()
+        if now - self._pruned >= PRUNE_SECONDS:
+            self._pruned = now
+            self._journal.prune(now)
+        self.bytes = self._journal.size()
+
+
+def _merged(records: list[Record]) -> Record:
+    rulesets: dict[str, tuple[int, object]] = {}
+    senders: dict[bytes, int] = {}
+    for record in records:
+        rulesets |= record.rulesets
+        senders |= record.senders
+    return Record(tuple(delivery for record in records for delivery in record.deliveries), rulesets, senders)

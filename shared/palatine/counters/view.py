@@ -19,8 +19,9 @@ from palatine.counters.writer import boot_id
 from palatine.errors import PeerError, ProtocolError
 from palatine.schema import Table
 
-#: A latch read races only with two whole writes in the microsecond between two preads; this many in a row is an attack.
-_TEXT_ATTEMPTS: Final = 1000
+#: A look fails if two writes begin during the microsecond it takes; this many failures in a row are no accident, and a
+#: hostile segment with thousands of such texts must not keep its reader busy.
+_TEXT_ATTEMPTS: Final = 50
 
 _WORD: Final = struct.Struct("=Q")
 
@@ -107,7 +108,7 @@ class SegmentView:
     def text(self, table: str, row: int = 0, bank: int | None = None) -> bytes:
         """The text of a row, whole; `bank` None is the bank of the current generation.
 
-        A text that will not hold still for a thousand looks reads as empty. KeyError for a table without texts,
+        A text that will not hold still for fifty looks reads as empty. KeyError for a table without texts,
         IndexError.
         """
         placed = self._with_text(table)

@@ -8,6 +8,7 @@ from palatine.bus.client import Client, open_client, request
 from palatine.bus.endpoint import Claim, claim
 from palatine.bus.events import Event
 from palatine.bus.intake import Batch, Intake, open_intake
+from palatine.bus.journal import Entry, Journal, mark, open_journal
 from palatine.bus.sender import Sender, SenderStatistics, open_sender
 from palatine.bus.server import Handler, Handlers, Request, serve_requests
 
@@ -15,10 +16,12 @@ __all__ = [
     "Batch",
     "Claim",
     "Client",
+    "Entry",
     "Event",
     "Handler",
     "Handlers",
     "Intake",
+    "Journal",
     "Peer",
     "Request",
     "Role",
@@ -27,8 +30,10 @@ __all__ = [
     "SenderStatistics",
     "claim",
     "default_role_of",
+    "mark",
     "open_client",
     "open_intake",
+    "open_journal",
     "open_sender",
     "request",
     "serve_requests",

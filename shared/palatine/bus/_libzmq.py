@@ -74,7 +74,7 @@ def bind(socket: zmq.Socket[bytes], endpoint: Path, mode: int) -> None:
 
 
 def connect(socket: zmq.Socket[bytes], where: str) -> None:
-    """Connect a DEALER so that each connection, also a later one, begins with a probe and nothing is queued for none."""
+    """Connect a DEALER so that each connection, also a later one, begins with a probe, and nothing queues for none."""
     socket.setsockopt(zmq.IMMEDIATE, 1)
     socket.setsockopt(zmq.PROBE_ROUTER, 1)
     socket.connect(where)

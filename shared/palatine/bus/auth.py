@@ -50,7 +50,7 @@ def parse_peer(address: str) -> Peer:
 def default_role_of(
     operators: Container[int], *, deployers: Container[int] = (), viewers: Container[int] = ()
 ) -> RoleOf:
-    """Root, our own uid and `deployers` deploy; `operators` and the group palatine operate; `viewers` look; others: None."""
+    """Root, our own uid and `deployers` deploy; `operators` and group palatine operate, `viewers` look, others None."""
     members: dict[int, tuple[float, bool]] = {}
 
     def in_group(peer: Peer, uid: int) -> bool:

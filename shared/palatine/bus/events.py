@@ -11,9 +11,10 @@
 | beat    | both      | session | 0                           | -                           |
 | error   | both      | session | 0                           | Refusal                     |
 
-The connector opens the session whenever it is invited; the binder invites whoever it does not know. In each session the sender
-starts again after the last acknowledged event. `seq` of an `events` frame is the last number sent before it in this session (0 at
-first), so what was lost on the way shows, while a number that was never sent (dropped, or skipped at a restart) does not matter.
+The connector opens the session whenever it is invited; the binder invites whoever it does not know. In each session
+the sender starts again after the last acknowledged event. `seq` of an `events` frame is the last number sent before it
+in this session (0 at first), so what was lost on the way shows, while a number that was never sent (dropped, or skipped
+at a restart) does not matter.
 """
 
 from typing import Any, Final

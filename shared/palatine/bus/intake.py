@@ -74,7 +74,7 @@ class Intake:
         self._sources: dict[str, trio.CancelScope] = {}
 
     def connect(self, name: str, endpoint: Path) -> None:
-        """Take the events of the sender bound, now or later, at `endpoint`. Its owner must be the directory's owner, or root."""
+        """Take the events of the sender bound, now or later, at `endpoint` by its directory's owner or by root."""
         where = address(endpoint)
         self.disconnect(name)
         scope = self._sources[name] = trio.CancelScope()
@@ -235,7 +235,7 @@ async def open_intake(
     minimum: Role = Role.OPERATOR,
     mode: int = SOCKET_MODE,
 ) -> AsyncIterator[Intake]:
-    """Events of senders: of those `Intake.connect` is told, and with `bind` of those that connect there with `minimum` rights."""
+    """Events of the senders given to `Intake.connect`, and with `bind` of those that connect with `minimum` rights."""
     rights = role_of or default_role_of(())
 
     def admit(peer: Peer) -> None:

@@ -65,7 +65,7 @@ class Outbox:
         return previous, batch
 
     def ack(self, seq: int) -> int:
-        """Everything up to `seq` is durable at the other side; how many events that ends. Numbers never sent are ignored."""
+        """Everything up to `seq` is durable at the other side; how many events that ends. Never sent: ignored."""
         if seq > self.highest_sent:
             return 0
         ended = 0

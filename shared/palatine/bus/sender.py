@@ -1,4 +1,4 @@
-"""Sends numbered events until they are acknowledged: `put` never waits, and what is given up is counted, never silent."""
+"""Sends numbered events until they are acknowledged: `put` never waits, and what is given up is counted."""
 
 import contextlib
 import os
@@ -18,14 +18,14 @@ from palatine.bus.outbox import Item, Outbox
 from palatine.bus.scope import background
 from palatine.bus.server import SOCKET_MODE
 from palatine.bus.session import Party, Session
+from palatine.bus.spool import Spool
+from palatine.bus.storage import MemoryStorage, SpoolStorage
 from palatine.codec.frames import Frame, FrameError
 from palatine.errors import PeerError
 
 MEMORY_EVENTS: Final = 10_000
-#: Events are small, log batches are not: memory is bounded in bytes as well.
-MEMORY_BYTES: Final = 16 * 1024 * 1024
 SPOOL_BYTES: Final = 64 * 1024 * 1024
-#: A sender that ends waits so many seconds for the last acks, if an intake is connected and nothing is spooled.
+#: A sender that ends waits so many seconds for the last acks, if an intake is connected and there is no spool.
 LINGER: Final = 1.0
 
 
@@ -46,59 +46,69 @@ class Sender:
     """The numbering and the outbox of one stream of events."""
 
     def __init__(
-        self, socket: zmq.Socket[bytes], endpoint: Path, *, memory_events: int, admit: Callable[[Peer], None]
+        self,
+        socket: zmq.Socket[bytes],
+        endpoint: Path,
+        *,
+        memory_events: int,
+        spool: Spool | None,
+        admit: Callable[[Peer], None],
     ) -> None:
-        self.uuid = os.urandom(16)
+        self.uuid = os.urandom(16) if spool is None else spool.uuid
+        self._last = 0 if spool is None else spool.base
+        self._outbox = Outbox()
+        self._storage: MemoryStorage | SpoolStorage = (
+            MemoryStorage(self._outbox, memory_events)
+            if spool is None
+            else SpoolStorage(self._outbox, memory_events, spool)
+        )
         self._party = Party(socket, events.Hello("sender", self.uuid.hex()), self, name=str(endpoint))
         self._admit = admit
-        self._outbox = Outbox()
-        self._memory_events = memory_events
-        self._last = 0
         self._session: Session | None = None
-        self._dropped = 0
         self._acked = 0
         self._put = 0
         self._settled = trio.Event()
-        self._settled.set()
 
     def put(self, type: str, body: Any = None) -> None:  # noqa: A002 - the contract's name
-        """Queue an event. FrameError "too-large" past 256 KiB of JSON, TypeError if it is not JSON's; never for a full queue."""
+        """Queue an event, without waiting. FrameError "too-large" past 256 KiB, TypeError if it is not JSON's."""
         raw = msgspec.json.encode((self._last + 1, type, body))
         if len(raw) > events.EVENT_BYTES:
             raise FrameError(f"{type}: an event of {len(raw)} bytes is more than {events.EVENT_BYTES}", "too-large")
         self._last += 1
         self._put += 1
-        self._outbox.add(Item(self._last, raw))
-        while self._outbox.waiting and (
-            len(self._outbox.waiting) > self._memory_events or self._outbox.waiting_bytes > MEMORY_BYTES
-        ):
-            self._outbox.drop_oldest()
-            self._dropped += 1
-        if self._settled.is_set():
-            self._settled = trio.Event()
+        self._storage.add(Item(self._last, raw))
         self._party.waker.wake()
 
     def statistics(self) -> SenderStatistics:
         """A snapshot."""
         return SenderStatistics(
-            queued=len(self._outbox),
-            spooled=0,
-            dropped=self._dropped,
+            queued=len(self._outbox) + self._storage.queued,
+            spooled=self._storage.spooled,
+            dropped=self._storage.dropped,
             acked=self._acked,
             put=self._put,
             connected=self._session is not None,
             uuid=self.uuid.hex(),
         )
 
+    async def flushed(self) -> None:
+        """Return when everything put so far survives a kill -9 and a power cut. OSError if the disk does not take it.
+
+        Without a spool nothing does, and this returns at once.
+        """
+        await self._storage.flushed()
+
     async def settled(self) -> None:
         """Return when nothing put so far is left: all acknowledged, or given up."""
-        while not self._settled.is_set():
+        while self._outbox or self._storage.queued or self._storage.spooled:
             await self._settled.wait()
         await trio.lowlevel.checkpoint()
 
     async def run(self) -> None:
-        """Own the socket until cancelled."""
-        await self._party.run(self._flush)
+        """Own the socket and the spool until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._storage.run, self._party.waker.wake)
+            await self._party.run(self._flush)
 
     def _flush(self) -> None:
         while self._session is not None:
@@ -133,8 +143,9 @@ class Sender:
         if frame.type != "ack":
             raise FrameError(f"{frame.type} is not for a sender", "unknown-type")
         self._acked += self._outbox.ack(frame.seq)
-        if not self._outbox:
-            self._settled.set()
+        self._storage.acked()
+        self._settled.set()
+        self._settled = trio.Event()
 
     def vacant(self) -> bool:
         """Only one intake at a time."""
@@ -155,7 +166,10 @@ async def open_sender(
 ) -> AsyncIterator[Sender]:
     """A stream of events to whoever connects to `endpoint` (`bind`), or to the intake bound there.
 
-    One intake at a time: the last to say hello is served, the one before is told "replaced" and gets its turn when the new one is gone.
+    With `spool`, a directory, events outlive this process, and the numbering goes on; without, they are in memory:
+    `memory_events` of them and 16 MiB at most, and an end of the block waits a second at most for the last acks.
+    One intake at a time: the last to say hello is served; the one before is told "replaced" and gets its turn when the
+    new one is gone. AlreadyRunningError if endpoint or spool have a live owner; ConfigError if they cannot be used.
     """
     rights = role_of or default_role_of(())
     where = address(endpoint)
@@ -177,9 +191,11 @@ async def open_sender(
             _libzmq.bind(socket, endpoint, mode)
         else:
             _libzmq.connect(socket, where)
-        sender = Sender(socket, endpoint, memory_events=memory_events, admit=admit)
+        # Last: from here on the sender's own task closes it.
+        store = None if spool is None else await trio.to_thread.run_sync(Spool, spool, spool_bytes)
+        sender = Sender(socket, endpoint, memory_events=memory_events, spool=store, admit=admit)
         await stack.enter_async_context(background(sender.run))
         yield sender
-        if sender.statistics().connected:
+        if spool is None and sender.statistics().connected:
             with trio.move_on_after(LINGER):
                 await sender.settled()

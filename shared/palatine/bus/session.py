@@ -1,4 +1,4 @@
-"""The handshake both ends of an event stream share: probe, invite, hello, welcome, beats; it must know nothing of events."""
+"""The handshake both ends of an event stream share: probe, invite, hello, welcome, beat; it knows no events."""
 
 import math
 import os
@@ -209,7 +209,7 @@ class Party:
 
     def _unreadable(self, route: bytes, error: FrameError) -> None:
         if not self._binds and error.code == "version" and not self.sessions:
-            # A newer binder: it reads our version and answers in it, if we speak first. Once a beat, for it may be too new.
+            # A newer binder reads our version and answers in it, if we speak first. Once a beat: it may be too new.
             if trio.current_time() >= self._quiet_until:
                 self._quiet_until = trio.current_time() + events.BEAT
                 self._greet()

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from palatine.codec.emperor_pipe import (
     CONFIG_BYTES,
     REASON,

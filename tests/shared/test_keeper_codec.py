@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from palatine.codec.keeper import (
     Adopt,
     Died,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+
 from palatine.codec import emperor_pipe
 from palatine.codec.keeper import (
     LOG,

@@ -1,0 +1,110 @@
+"""palatine-app-server - run WSGI apps under a master.
+
+SYNOPSIS
+    palatine-app-server [uWSGI options] [CONFIG]
+    palatine-app-server --keeper --fd N
+
+DESCRIPTION
+    Does what the uwsgi binary does with the same words, for Python apps: binds the sockets the config names, forks
+    workers that serve HTTP/1.1 and the uwsgi protocol, restarts what dies, reloads without losing a request.
+
+    --name NAME          the instance's name; default: the config file's stem
+    --runtime-dir DIR    where the instance's directory is made (also $PALATINE_RUNTIME_DIR)
+    --state-dir DIR      where the link keeps alarms nobody has taken yet (also $PALATINE_STATE_DIR)
+
+FILES
+    <runtime dir>/i/<name>/seg        counters, readable by group palatine
+    <runtime dir>/i/<name>/ctl        requests: ping, status, reload, stop, log-level, alarm.action
+    <runtime dir>/i/<name>/events     alarms and log lines, for the alarm-daemon
+    <runtime dir>/i/<name>/handoff    stats and SNMP sockets, for the daemons that serve them
+
+SIGNALS
+    TERM drains and stops, INT and QUIT stop, HUP reloads, USR1 writes the workers' state to the log, TSTP pauses and
+    resumes. With die-on-term QUIT reloads.
+
+SECURITY
+    Sockets are bound before privileges are dropped (uid, gid); the app is imported after. Variables named UWSGI_*
+    that arrive over a socket are ignored.
+
+EXIT STATUS
+    0 stopped as asked; 1 failure; 22 need-app is set and no app could be loaded; 78 the config is wrong.
+"""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from palatine import __version__, config, exits
+from palatine.config.show import show
+from palatine.config.table import Kind
+from palatine.errors import PalatineError
+from palatine_app_server import instance, master, settings
+from palatine_app_server.vassal import EmperorPipe
+
+OWN_OPTIONS = {
+    "name": Kind("name"),
+    "runtime-dir": Kind("runtime-dir"),
+    "state-dir": Kind("state-dir"),
+}
+_UMBRELLA = "PALATINE_UMBRELLA"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; `argv` without the program's name."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] == "--keeper":
+        from palatine_app_server import keeper
+
+        return keeper.main(words[1:])
+    if words in (["--help"], ["-h"]):
+        sys.stdout.write(__doc__ or "")
+        return exits.OK
+    if words == ["--version"]:
+        sys.stdout.write(f"palatine-app-server {__version__} (uWSGI 2.0.31)\n")
+        return exits.OK
+    return serve(words, dict(os.environ), cwd=os.getcwd())
+
+
+def serve(argv: Sequence[str], environ: Mapping[str, str], *, cwd: str) -> int:
+    """Read the config and be the master of what it describes; also called by the keeper in a forked child."""
+    environ = dict(environ)
+    umbrella = environ.pop(_UMBRELLA, "") == "1"
+    os.environ.pop(_UMBRELLA, None)
+    try:
+        read = config.load(argv, environ, cwd=cwd, extra_options=OWN_OPTIONS)
+        for warning in read.warnings:
+            sys.stderr.write(f"{warning}\n")
+        if read.settings.given("emperor"):
+            _become_emperor(argv, umbrella=umbrella)
+        if read.settings.flag("show-config"):
+            sys.stderr.write(show(read))
+        if read.settings.flag("no-server"):
+            return exits.OK
+        wanted = settings.read(read)
+        if wanted.app.chdir:
+            os.chdir(wanted.app.chdir)
+        place = instance.settle(
+            wanted.name,
+            wanted.runtime_dir,
+            may_be_private=umbrella,
+            identity=instance.identity_of(cwd, " ".join(argv)),
+        )
+        return master.start(wanted, place, environ)
+    except PalatineError as error:
+        sys.stderr.write(f"palatine-app-server: {error}\n")
+        pipe = EmperorPipe.from_environment(environ)
+        if pipe is not None:
+            pipe.tell_reason(str(error))
+        return error.exit_status
+
+
+def _become_emperor(argv: Sequence[str], *, umbrella: bool) -> None:
+    """An `emperor` option makes this process an emperor: same pid, same words, another program."""
+    if umbrella:
+        os.environ[_UMBRELLA] = "1"
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "palatine_emperor", *argv])  # noqa: S606 - no shell wanted
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,228 @@
+"""The `uwsgi` module apps import: what it offers exists only inside the server, as uWSGI's own does.
+
+It holds nothing but references to the worker's segment, the channel to the master and the app's registered handlers.
+"""
+
+import os
+import socket
+import sys
+import time
+import types
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+from palatine.counters import Segment, SharedLock
+from palatine.errors import DeadlineError
+from palatine_app_server import channel
+
+VERSION: Final = "2.0.31"
+#: uWSGI keeps 100 custom values; the first is number 1.
+SNMP_VALUES: Final = 100
+COUNTER32, GAUGE32, COUNTER64 = 0x41, 0x42, 0x46
+LOCK_SECONDS: Final = 5.0
+
+Handler = Callable[[int], Any]
+
+
+class ApiSettings(NamedTuple):
+    """What the config decides about the module."""
+
+    options: Mapping[str, Any]  # uwsgi.opt: str → bytes, or True for a bare flag
+    processes: int
+    threads: int
+    buffer_size: int
+    master_pid: int
+    snmp: bool
+    locks: int  # user locks: `locks` option + 1
+    lock_path: str
+    alarm_message_bytes: int
+
+
+class Api:
+    """State behind the module: one per zygote, inherited by the workers it forks."""
+
+    def __init__(self, settings: ApiSettings, segment: Segment, master: socket.socket) -> None:
+        self._settings = settings
+        self._segment = segment
+        self._master = master
+        self._started = int(time.time())
+        self._handlers: dict[int, Handler] = {}
+        self._snmp_lock = SharedLock(_path(settings.lock_path), 0)
+        self._user_locks = [SharedLock(_path(settings.lock_path), slot) for slot in range(1, settings.locks + 1)]
+        self.worker_id = 0
+        self.module = self._build()
+
+    # ---------------------------------------------------------------- the process's side
+
+    def install(self) -> None:
+        """Make `import uwsgi` work."""
+        sys.modules["uwsgi"] = self.module
+
+    def enter_worker(self, worker: int) -> None:
+        """This process is worker `worker` now: run the app's post-fork hook."""
+        self.worker_id = worker
+        hook = getattr(self.module, "post_fork_hook", None)
+        if callable(hook):
+            hook()
+
+    def run_signal(self, number: int) -> None:
+        """Run the handler registered for a uWSGI signal; an exception of its is logged and is nobody else's."""
+        import traceback
+
+        handler = self._handlers.get(number)
+        if handler is None:
+            sys.stderr.write(f"[uwsgi-signal] signal {number} has no handler in this worker\n")
+            return
+        try:
+            handler(number)
+        except Exception:  # noqa: BLE001 - the app's handler may raise anything
+            traceback.print_exc()
+
+    def run_atexit(self) -> None:
+        """Call what the app assigned to `uwsgi.atexit`."""
+        callback = getattr(self.module, "atexit", None)
+        if callable(callback):
+            callback()
+
+    def total_requests(self) -> int:
+        """Requests of all workers, both generations."""
+        segment, word = self._segment, self._segment.word("cores", "requests")
+        rows = self._settings.processes * self._settings.threads
+        return sum(segment.cells("cores", row, bank)[word] for row in range(rows) for bank in (0, 1))
+
+    # ---------------------------------------------------------------- the module
+
+    def _build(self) -> types.ModuleType:
+        settings = self._settings
+        module = types.ModuleType("uwsgi", "The API of the server this app runs in.")
+        offered: dict[str, Any] = {
+            "version": VERSION.encode(),
+            "version_info": (2, 0, 31, 0, b""),
+            "palatine_version": _palatine_version(),
+            "hostname": socket.gethostname().encode(),
+            "opt": dict(settings.options),
+            "numproc": settings.processes,
+            "cores": settings.threads,
+            "has_threads": 1,
+            "buffer_size": settings.buffer_size,
+            "started_on": self._started,
+            "magic_table": {},
+            "applications": None,
+            "worker_id": lambda: self.worker_id,
+            "mule_id": lambda: 0,
+            "masterpid": lambda: settings.master_pid,
+            "total_requests": self.total_requests,
+            "log": self._log,
+            "alarm": self._alarm,
+            "signal": self._signal,
+            "register_signal": self._register_signal,
+            "signal_registered": self._handlers.__contains__,
+            "reload": lambda: self._ask({"op": "reload"}),
+            "stop": lambda: self._ask({"op": "stop"}),
+            "lock": lambda number=0: self._lock(number).acquire(LOCK_SECONDS),
+            "unlock": lambda number=0: self._lock(number).release(),
+        }
+        if settings.snmp:
+            offered |= self._snmp_functions()
+        for name, value in offered.items():
+            setattr(module, name, value)
+        return module
+
+    def _ask(self, message: dict[str, Any]) -> bool:
+        channel.send(self._master, {**message, "worker": self.worker_id})
+        return True
+
+    @staticmethod
+    def _log(message: str | bytes) -> bool:
+        data = message if isinstance(message, bytes) else message.encode("utf-8", "surrogateescape")
+        os.write(2, data if data.endswith(b"\n") else data + b"\n")
+        return True
+
+    def _alarm(self, name: str, message: str | bytes) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"alarm() argument 1 must be str, not {type(name).__name__}")
+        data = message if isinstance(message, bytes) else message.encode("utf-8", "surrogateescape")
+        if not data or len(data) > self._settings.alarm_message_bytes:
+            return
+        self._ask({"op": "alarm", "alarm": name, "message": data.decode("latin-1")})
+
+    def _signal(self, number: int, _node: str = "") -> None:
+        if not 0 <= number <= 255:
+            raise ValueError("invalid signal number")
+        self._ask({"op": "signal", "number": number})
+
+    def _register_signal(self, number: int, target: str, handler: Handler) -> None:
+        if not 0 <= number <= 255:
+            raise ValueError("invalid signal number")
+        if not callable(handler):
+            raise TypeError("the handler must be callable")
+        self._handlers[number] = handler
+        self._ask({"op": "register", "number": number, "target": target})
+
+    def _lock(self, number: int) -> SharedLock:
+        if not 0 <= number < len(self._user_locks):
+            raise ValueError("Invalid lock number")
+        return self._user_locks[number]
+
+    # ---------------------------------------------------------------- SNMP
+
+    def _snmp_functions(self) -> dict[str, Any]:
+        functions: dict[str, Any] = {}
+        for suffix, kind, bits in (("counter32", COUNTER32, 32), ("counter64", COUNTER64, 64), ("gauge", GAUGE32, 32)):
+            functions[f"snmp_set_{suffix}"] = self._setter(kind, bits)
+            functions[f"snmp_incr_{suffix}"] = self._adder(kind, +1)
+            functions[f"snmp_decr_{suffix}"] = self._adder(kind, -1)
+        functions["snmp_set_community"] = self._set_community
+        return functions
+
+    def _setter(self, kind: int, bits: int) -> Callable[[int, int], bool | None]:
+        def set_value(number: int, value: int) -> bool | None:
+            return self._store(number, kind, lambda _old: _integer(value) % (1 << bits))
+
+        return set_value
+
+    def _adder(self, kind: int, sign: int) -> Callable[..., bool | None]:
+        def add_value(number: int, delta: int = 1) -> bool | None:
+            step = sign * (_integer(delta) % (1 << 32))
+            return self._store(number, kind, lambda old: (old + step) % (1 << 64))
+
+        return add_value
+
+    def _store(self, number: int, kind: int, change: Callable[[int], int]) -> bool | None:
+        if not 0 <= _integer(number) <= 255:
+            raise OverflowError("unsigned byte integer is out of range")
+        if not 1 <= number <= SNMP_VALUES:
+            return None
+        cells = self._segment.cells("snmp_values", number - 1)
+        type_word, value_word = self._segment.word("snmp_values", "type"), self._segment.word("snmp_values", "value")
+        if not self._snmp_lock.acquire(LOCK_SECONDS):
+            raise DeadlineError("the SNMP values stayed locked")
+        try:
+            cells[value_word] = change(cells[value_word])
+            cells[type_word] = kind
+        finally:
+            self._snmp_lock.release()
+        return True
+
+    def _set_community(self, community: str) -> bool:
+        if not isinstance(community, str):
+            raise TypeError("argument 1 must be str")
+        return self._ask({"op": "community", "community": community[:72]})
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"an integer is required (got type {type(value).__name__})")
+    return value
+
+
+def _palatine_version() -> str:
+    from palatine import __version__
+
+    return __version__
+
+
+def _path(text: str) -> Any:
+    from pathlib import Path  # SharedLock's own type; loaded already by palatine.counters
+
+    return Path(text)

@@ -1,0 +1,34 @@
+"""JSON messages over a SOCK_SEQPACKET pair, between the master and its zygotes, workers and link. Plain.
+
+One datagram is one message; the kernel keeps them whole, so many writers may share one end.
+"""
+
+import json
+import socket
+from typing import Any, Final
+
+#: The kernel buffer holds bursts of log batches; a message itself is at most this large.
+MESSAGE_BYTES: Final = 128 * 1024
+BUFFER_BYTES: Final = 1024 * 1024
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Two connected ends; close-on-exec, blocking."""
+    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    for end in ends:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
+    return ends
+
+
+def send(end: socket.socket, message: dict[str, Any]) -> None:
+    """Send one message; OSError when the other end is gone, BlockingIOError when a non-blocking `end` is full."""
+    end.send(json.dumps(message, separators=(",", ":")).encode())
+
+
+def receive(end: socket.socket) -> dict[str, Any] | None:
+    """The next message; None at the end. BlockingIOError when none waits."""
+    data = end.recv(MESSAGE_BYTES)
+    if not data:
+        return None
+    message: dict[str, Any] = json.loads(data)
+    return message

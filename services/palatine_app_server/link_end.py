@@ -1,0 +1,138 @@
+"""The master's end of its link: log lines and alarms out, requests in. It never waits for the link.
+
+The socket pair outlives the link process, so what was sent and not yet read reaches the next one.
+
+    master → link   {"op": "config", ...}  {"op": "log", "lines": [...]}  {"op": "raise", ...}
+                    {"op": "reply", "id": n, "body": {...}}
+    link → master   {"op": "hello"}  {"op": "request", "id": n, "type": "status", "body": {...}}
+"""
+
+import os
+import sys
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from palatine.companions import Companions
+from palatine_app_server import channel
+from palatine_app_server.instance import Place
+from palatine_app_server.logs import Logs
+from palatine_app_server.loop import Loop
+
+#: Lines are sent in messages of about this many characters: one wake-up of the link for a burst.
+BATCH_CHARACTERS: Final = 16_384
+#: Alarms and replies waiting for a link that does not read.
+QUEUE_MESSAGES: Final = 1000
+
+Answer = Callable[[str, Any], dict[str, Any]]
+
+
+class LinkEnd:
+    """Keeps the link process running and talks to it."""
+
+    def __init__(
+        self,
+        place: Place,
+        logs: Logs,
+        loop: Loop,
+        *,
+        answer: Answer,
+        greeting: Callable[[], dict[str, Any]],
+        state_dir: str,
+    ) -> None:
+        self._logs = logs
+        self._answer = answer
+        self._greeting = greeting
+        self._ours, self._theirs = channel.pair()
+        self._ours.setblocking(False)
+        self._waiting: deque[dict[str, Any]] = deque()
+        self._processes = Companions(logs.say)
+        self._argv = [
+            sys.executable, "-P", "-m", "palatine_app_server.link",
+            "--fd", str(self._theirs.fileno()), "--directory", str(place.directory), "--name", place.name,
+        ] + (["--state-dir", state_dir] if state_dir else [])  # fmt: skip
+        loop.watch(self._ours.fileno(), self._hear)
+
+    def start(self, now: float) -> None:
+        """Start the link process."""
+        self._processes.add_command("link", self._argv)
+        self.due(now)
+
+    def due(self, now: float) -> float | None:
+        """Restart what died; when to call again."""
+        os.set_inheritable(self._theirs.fileno(), True)
+        try:
+            return self._processes.due(now)
+        finally:
+            os.set_inheritable(self._theirs.fileno(), False)
+
+    def reaped(self, pid: int, status: int, now: float) -> bool:
+        """A child ended; whether it was the link."""
+        return self._processes.reaped(pid, status, now)
+
+    def stop(self, now: float) -> None:
+        """Ask the link to end."""
+        self._processes.stop(now, 2.0)
+
+    @property
+    def running(self) -> bool:
+        """Whether the link process exists."""
+        return self._processes.running()
+
+    @property
+    def pid(self) -> int:
+        """The link's process id, 0 while there is none."""
+        return self._processes.status()["link"].pid
+
+    def post(self, message: dict[str, Any]) -> None:
+        """Queue one message; the oldest is dropped when the link has not read for long."""
+        if len(self._waiting) >= QUEUE_MESSAGES:
+            self._waiting.popleft()
+        self._waiting.append(message)
+
+    def flush(self) -> bool:
+        """Send what waits, alarms and replies first; False when the link's buffer is full."""
+        try:
+            while self._waiting:
+                channel.send(self._ours, self._waiting[0])
+                self._waiting.popleft()
+            while self._logs.waiting:
+                self._send_lines()
+        except OSError:
+            return False
+        return True
+
+    def close_in_child(self) -> None:
+        """In a forked child: neither end is its business."""
+        self._ours.close()
+        self._theirs.close()
+
+    def _send_lines(self) -> None:
+        waiting = self._logs.waiting
+        batch: list[str] = []
+        size = 0
+        while waiting and size < BATCH_CHARACTERS:
+            line = waiting[0]
+            if batch and size + len(line) > BATCH_CHARACTERS:
+                break
+            batch.append(waiting.popleft()[:BATCH_CHARACTERS])
+            size += len(line)
+        try:
+            channel.send(self._ours, {"op": "log", "lines": batch})
+        except OSError:
+            waiting.extendleft(reversed(batch))
+            raise
+
+    def _hear(self) -> None:
+        while True:
+            try:
+                message = channel.receive(self._ours)
+            except (BlockingIOError, ConnectionError):
+                return
+            if message is None:
+                return
+            if message["op"] == "hello":
+                self._waiting.appendleft(self._greeting())
+            elif message["op"] == "request":
+                body = self._answer(str(message["type"]), message.get("body"))
+                self.post({"op": "reply", "id": message["id"], "body": body})

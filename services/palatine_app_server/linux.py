@@ -1,0 +1,38 @@
+"""The few kernel calls Python has no name for: prctl(2) and TCP_INFO. Plain; nothing here decides anything."""
+
+import ctypes
+import os
+import signal
+import socket
+import struct
+from typing import Final
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_CHILD_SUBREAPER: Final = 36
+#: Offset of tcpi_unacked in struct tcp_info (linux/tcp.h); of a listener it is the accept queue, tcpi_sacked its limit.
+_TCPI_UNACKED: Final = 24
+
+
+def become_subreaper() -> None:
+    """Orphaned descendants become children of this process: prctl(2), PR_SET_CHILD_SUBREAPER."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def die_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
+    """Get signal `number` when `parent` ends; exits at once if it has ended already. Call it right after fork."""
+    _prctl(_PR_SET_PDEATHSIG, number)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def accept_queue(listener: socket.socket) -> tuple[int, int]:
+    """(connections waiting, capacity) of a listening TCP socket."""
+    info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+    unacked, sacked = struct.unpack_from("II", info, _TCPI_UNACKED)
+    return unacked, sacked
+
+
+def _prctl(option: int, value: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))

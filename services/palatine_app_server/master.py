@@ -1,0 +1,552 @@
+"""The master: binds and keeps every socket the config asks for, and supervises. It never imports the app.
+
+One turn of `run` waits for descriptors and signals until the next thing is due, and does it; nothing in here may block.
+Its pid never changes: a reload forks a fresh zygote and retires the old one when the new generation serves.
+"""
+
+import grp
+import os
+import pwd
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from palatine import __version__, exits, places
+from palatine.codec import emperor_pipe
+from palatine.companions import Companions
+from palatine.counters import Segment
+from palatine.errors import ConfigError
+from palatine.handoff import Giver, Offer
+from palatine.notify import Notifier
+from palatine.schema import INSTANCE
+from palatine_app_server import channel, instance, linux, sockets
+from palatine_app_server.actions import Actions
+from palatine_app_server.api import SNMP_VALUES, ApiSettings
+from palatine_app_server.connection import Listener
+from palatine_app_server.instance import Place
+from palatine_app_server.link_end import LinkEnd
+from palatine_app_server.logs import Logs
+from palatine_app_server.loop import Loop
+from palatine_app_server.settings import AppSettings
+from palatine_app_server.signals_table import SignalsTable
+from palatine_app_server.sockets import Bound
+from palatine_app_server.vassal import EmperorPipe, Order
+from palatine_app_server.worker import Doors
+from palatine_app_server.workforce import Workforce
+from palatine_app_server.zygote import Inheritance
+
+#: uWSGI's check-interval: listen queues, backlog alarms and loyalty are looked at this often.
+TICK_SECONDS: Final = 1.0
+#: How soon to try again when the link does not read.
+RETRY_SECONDS: Final = 0.05
+#: A daemon that has not fetched its socket by then is missing, and one warning says so.
+FETCH_SECONDS: Final = 10.0
+#: What is left this long after SIGINT is killed.
+STOP_SECONDS: Final = 3.0
+
+_LOCKS: Final = ("signal", "filemon", "timer", "rbtimer", "cron", "rpc", "snmp")
+#: Which daemon serves which kind of socket.
+_SERVED_BY: Final = {"stats": "stats-exporter", "snmp": "snmp-agent", "udp": "snmp-agent"}
+
+
+class Master:
+    """One running instance; `run` returns its exit code."""
+
+    def __init__(self, settings: AppSettings, place: Place, environ: Mapping[str, str]) -> None:
+        self._settings = settings
+        self._place = place
+        self._environ = dict(environ)
+        self._loop = Loop()
+        self._exit_code = exits.OK
+        self._emperor = EmperorPipe.from_environment(environ)
+        self._notifier = Notifier.from_environment(self._environ)
+        self._requests = [self._bind(wish.kind, wish.address) for wish in settings.sockets]
+        self._offered = [self._bind(wish.kind, wish.address) for wish in settings.daemon_sockets]
+        self._drop_privileges()
+        self._segment = self._make_segment()
+        self._logs = Logs(settings.log, settings.alarms, self._segment)
+        self._signals = SignalsTable(settings.processes)
+        self._lifeline = os.pipe2(os.O_CLOEXEC)
+        self._workers_end, self._own_end = channel.pair()
+        self._own_end.setblocking(False)
+        self._giver = Giver(place.directory / "handoff", self._offers)
+        self._takers: dict[int, Any] = {}
+        self._missing = {_SERVED_BY[bound.kind] for bound in self._offered}
+        self._community = settings.community
+        self._actions = Actions(self._logs, self._deliver, self._app_environ())
+        self._link = LinkEnd(
+            place, self._logs, self._loop, answer=self._answer, greeting=self._greeting, state_dir=settings.state_dir
+        )
+        self._companions = Companions(self._logs.say, self._environ)
+        self._workforce = Workforce(
+            settings, self._segment, self._loop, self._logs,
+            inheritance=self._inheritance, in_child=self._in_child,
+            on_ready=self._on_ready, on_fatal=self._give_up,
+        )  # fmt: skip
+        self._server = self._segment.cells("server")
+
+    def run(self) -> int:
+        """Serve until told to stop."""
+        linux.become_subreaper()
+        self._watch()
+        self._announce()
+        now = time.monotonic()
+        self._link.start(now)
+        self._start_companions(now)
+        if self._emperor is not None:
+            self._emperor.tell(emperor_pipe.SPAWNED)
+        self._workforce.request_reload()
+        tick_at = now + TICK_SECONDS
+        fetch_by = now + FETCH_SECONDS
+        while not self._workforce.finished:
+            now = time.monotonic()
+            if now >= tick_at:
+                self._tick()
+                tick_at = now + TICK_SECONDS
+            if self._missing and now >= fetch_by:
+                self._warn_of_missing()
+            self._workforce.tick(now)
+            flushed = self._link.flush()
+            due = [tick_at, self._workforce.next_due(now), self._link.due(now), self._companions.due(now)]
+            if not flushed:
+                due.append(now + RETRY_SECONDS)
+            self._loop.turn(min(moment for moment in due if moment is not None) - now)
+        self._end()
+        return self._exit_code
+
+    # ------------------------------------------------------------------ start and end
+
+    def _bind(self, kind: str, address: str) -> Bound:
+        if kind in {"snmp", "udp"}:
+            return sockets.bind_datagram(kind, address)
+        defer = int(self._settings.limits.read_seconds) if kind in {"http", "uwsgi"} else 0
+        return sockets.bind_stream(
+            kind, address, self._settings.listen, defer_seconds=defer, mode=self._settings.chmod_socket
+        )
+
+    def _drop_privileges(self) -> None:
+        uid, gid = _ids(self._settings.uid, self._settings.gid)
+        if uid is None and gid is None:
+            return
+        if os.geteuid() != 0:
+            if uid not in {None, os.geteuid()}:
+                raise ConfigError("only root can run as another user (uid, gid)")
+            return
+        os.chown(self._place.directory, -1 if uid is None else uid, _palatine_group(gid))
+        if self._place.private:
+            os.chown(self._place.runtime, -1 if uid is None else uid, -1 if gid is None else gid)
+        if gid is not None:
+            os.setgroups([])
+            os.setgid(gid)
+        if uid is not None:
+            os.setuid(uid)
+
+    def _make_segment(self) -> Segment:
+        settings = self._settings
+        cores = settings.processes * settings.threads
+        rows = {
+            "sockets": len(self._requests), "slots": settings.processes, "workers": settings.processes,
+            "cores": cores, "activity": cores, "apps": cores, "locks": settings.locks + len(_LOCKS),
+            "snmp_values": SNMP_VALUES if settings.snmp else 0,
+        }  # fmt: skip
+        labels = {
+            "name": self._place.name,
+            "version": "2.0.31",
+            "palatine": __version__,
+            "cwd": os.getcwd(),
+            "threads": settings.threads,
+            "processes": settings.processes,
+            "needs": list(settings.companions),
+            "sockets": [
+                {"name": bound.name, "proto": bound.kind, "shared": 0, "can_offload": 0} for bound in self._requests
+            ],
+            "apps": [{"id": 0, "modifier1": 0, "mountpoint": "", "chdir": ""}] * cores,
+            "locks": [{"name": f"user {number}"} for number in range(settings.locks)]
+            + [{"name": name} for name in _LOCKS],
+        }
+        segment = Segment.create(self._place.directory / "seg", INSTANCE, rows, labels)
+        server = segment.cells("server")
+        values = {"pid": os.getpid(), "uid": os.getuid(), "gid": os.getgid(), "started": int(time.time())}
+        for name, value in values.items():
+            server[segment.word("server", name)] = value
+        segment.publish()
+        return segment
+
+    def _watch(self) -> None:
+        settings = self._settings
+        stop, drain, reload = self._stop_now, self._drain, self._workforce.request_reload
+        self._loop.watch_signals(
+            {
+                signal.SIGCHLD: self._reap,
+                signal.SIGINT: stop,
+                signal.SIGQUIT: reload if settings.die_on_term else stop,
+                signal.SIGTERM: drain,
+                signal.SIGHUP: reload,
+                signal.SIGUSR1: self._dump,
+                signal.SIGTSTP: self._pause,
+            },
+            ignored=(signal.SIGUSR2, signal.SIGALRM, signal.SIGTTIN, signal.SIGTTOU, signal.SIGWINCH, signal.SIGURG),
+        )
+        self._loop.watch(self._own_end.fileno(), self._hear_workers)
+        self._loop.watch(self._giver.listener.fileno(), self._welcome_taker)
+        if self._logs.reader is not None:
+            self._loop.watch(self._logs.reader.fileno(), self._logs.read)
+        if self._emperor is not None:
+            self._loop.watch(self._emperor.fd, self._hear_emperor)
+
+    def _announce(self) -> None:
+        settings, say = self._settings, self._logs.say
+        say(f"*** Starting uWSGI 2.0.31 (palatine {__version__}, 64bit) on [{time.ctime()}] ***")
+        say(f"current working directory: {os.getcwd()}")
+        if os.geteuid() == 0:
+            say("*** WARNING: you are running uWSGI as root !!! (use the --uid flag) *** ")
+        for number, bound in enumerate(self._requests):
+            family = "UNIX" if bound.path else "TCP"
+            how = "inherited" if bound.inherited else "bound to"
+            say(f"uwsgi socket {number} {how} {family} address {bound.name} fd {bound.socket.fileno()}")
+        say(f"your server socket listen backlog is limited to {settings.listen} connections")
+        say(f"your mercy for graceful operations on workers is {settings.mercy_seconds} seconds")
+        many = "preforking" if settings.processes > 1 else "single process"
+        mode = f"{many}+threaded" if settings.processes > 1 and settings.threads > 1 else many
+        say(f"*** Operational MODE: {'threaded' if settings.threads > 1 and settings.processes == 1 else mode} ***")
+        say("*** uWSGI is running in multiple interpreter mode ***")
+        say(f"spawned uWSGI master process (pid: {os.getpid()})")
+        for bound in self._offered:
+            if bound.kind == "stats":
+                say(f"*** Stats server enabled on {bound.name} fd: {bound.socket.fileno()} ***")
+            elif bound.kind == "snmp":
+                say(f"SNMP server enabled on {bound.name}")
+            else:
+                say("UDP server enabled.")
+        if settings.snmp and not any(bound.kind == "snmp" for bound in self._offered):
+            say("SNMP agent enabled.")
+        if settings.pidfile:
+            with open(settings.pidfile, "w", encoding="ascii") as file:
+                file.write(f"{os.getpid()}\n")
+
+    def _start_companions(self, now: float) -> None:
+        if not self._place.private:
+            return
+        for daemon in self._settings.companions:
+            arguments = ["--runtime-dir", str(self._place.runtime)]
+            state = places.state_dir(f"private/{self._place.name}", self._settings.state_dir or None)
+            self._companions.add(daemon, [*arguments, "--state-dir", str(state)])
+        self._companions.spawn(now)
+
+    def _end(self) -> None:
+        """Everything we started ends, everything we made goes."""
+        self._link.stop(time.monotonic())
+        self._companions.stop(time.monotonic())
+        while self._link.running or self._companions.running():
+            now = time.monotonic()
+            due = [moment for moment in (self._link.due(now), self._companions.due(now)) if moment is not None]
+            self._loop.turn(min([*due, now + TICK_SECONDS]) - now)
+        self._giver.close()
+        self._segment.close(unlink=True)
+        if self._settings.vacuum:
+            for bound in (*self._requests, *self._offered):
+                sockets.remove_path(bound)
+            if self._settings.pidfile and os.path.exists(self._settings.pidfile):
+                os.unlink(self._settings.pidfile)
+        instance.leave(self._place)
+        self._logs.say("goodbye to uWSGI.")
+
+    # ------------------------------------------------------------------ what children get
+
+    def _inheritance(self, generation: int) -> Inheritance:
+        settings = self._settings
+        return Inheritance(
+            settings=settings,
+            api=ApiSettings(
+                options=settings.options,
+                processes=settings.processes,
+                threads=settings.threads,
+                buffer_size=settings.limits.head_bytes,
+                master_pid=os.getppid(),  # called in the zygote
+                snmp=settings.snmp,
+                locks=settings.locks,
+                lock_path=str(self._place.directory / "lock"),
+                alarm_message_bytes=settings.alarms.message_bytes,
+            ),
+            segment=self._segment,
+            doors=self._doors,
+            master=self._workers_end,
+            generation=generation,
+            master_pid=os.getppid(),
+            log_fd=self._logs.child_fd,
+        )
+
+    def _doors(self, worker: int) -> Doors:
+        listeners = [
+            Listener(bound.socket, bound.socket.fileno(), bound.name, bound.kind, sockets.request_variables(bound))
+            for bound in self._requests
+        ]
+        return Doors(listeners, self._lifeline[0], self._signals.readers(worker))
+
+    def _in_child(self) -> None:
+        """Drop what only the master may hold: above all its end of the lifeline."""
+        self._loop.abandon_in_child()
+        self._segment.release_in_child()
+        os.close(self._lifeline[1])
+        self._own_end.close()
+        self._giver.listener.close()
+        for taker in self._takers.values():
+            taker.close()
+        for bound in self._offered:
+            bound.socket.close()
+        if self._logs.reader is not None:
+            self._logs.reader.close()
+        if self._emperor is not None:
+            os.close(self._emperor.fd)
+        self._link.close_in_child()
+
+    def _app_environ(self) -> dict[str, str]:
+        environ = {key: value for key, value in self._environ.items() if key not in self._settings.unenv}
+        return environ | dict(self._settings.env)
+
+    # ------------------------------------------------------------------ what happens
+
+    def _tick(self) -> None:
+        full = []
+        for row, bound in enumerate(self._requests):
+            queue, limit = bound.queue()
+            cells = self._segment.cells("sockets", row)
+            cells[self._segment.word("sockets", "queue")] = queue
+            cells[self._segment.word("sockets", "max_queue")] = limit
+            if limit and queue >= limit:
+                full.append((bound, queue, limit))
+        worst = max((bound.queue() for bound in self._requests), default=(0, 0))
+        for name, value in (("listen_queue", worst[0]), ("listen_queue_max", worst[1]), ("load", worst[0])):
+            self._server[self._segment.word("server", name)] = value
+        for bound, queue, limit in full:
+            text = f'listen queue of socket "{bound.name}" (fd: {bound.socket.fileno()}) full !!! ({queue}/{limit})'
+            self._logs.say_dated(f"*** uWSGI {text} ***")
+            for alarm in self._settings.alarms.backlog:
+                self._raise(alarm, text, "backlog")
+        if self._emperor is not None and self._total_requests():
+            self._emperor.announce_loyalty()
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            now = time.monotonic()
+            if self._link.reaped(pid, status, now) or self._companions.reaped(pid, status, now):
+                continue
+            if not self._actions.reaped(pid, status):
+                self._workforce.reaped(pid, status)
+
+    def _hear_workers(self) -> None:
+        while True:
+            try:
+                message = channel.receive(self._own_end)
+            except BlockingIOError:
+                return
+            if message is None:
+                return
+            self._obey_worker(message)
+
+    def _obey_worker(self, message: dict[str, Any]) -> None:
+        op = message["op"]
+        if op == "accepting":
+            self._workforce.accepting(int(message["worker"]), int(message["generation"]))
+            if self._emperor is not None and message["worker"] == 1:
+                self._emperor.tell(emperor_pipe.ACCEPTING)
+        elif op == "register":
+            self._signals.register(int(message["number"]), str(message["target"]))
+        elif op == "signal":
+            self._deliver(int(message["number"]))
+        elif op == "alarm":
+            self._raise(str(message["alarm"]), str(message["message"]), "api")
+        elif op == "community":
+            self._community = str(message["community"])
+        elif op == "reload":
+            self._workforce.request_reload()
+        elif op == "stop":
+            self._stop_now()
+
+    def _hear_emperor(self) -> None:
+        assert self._emperor is not None
+        for order in self._emperor.hear():
+            if order is Order.LOST:
+                self._logs.say("lost connection with my emperor !!!")
+                self._loop.forget(self._emperor.fd)
+                self._stop_now()
+                return
+            self._logs.say_dated(f"received message {order.value} from emperor")
+            actions: dict[Order, Callable[[], None]] = {
+                Order.STOP: self._stop_now,
+                Order.GRACEFUL_STOP: self._drain,
+                Order.RELOAD: self._workforce.request_reload,
+            }
+            actions[order]()
+
+    def _welcome_taker(self) -> None:
+        connection = self._giver.accept()
+        if connection is None:
+            return
+        fd = connection.fileno()
+        self._takers[fd] = connection
+        self._loop.watch(fd, lambda: self._serve_taker(fd))
+
+    def _serve_taker(self, fd: int) -> None:
+        connection = self._takers[fd]
+        wanted = self._giver.answer(connection)
+        if wanted is None:
+            self._loop.forget(fd)
+            del self._takers[fd]
+            connection.close()
+        else:
+            self._missing.discard(wanted.daemon)
+
+    def _offers(self) -> list[Offer]:
+        snmp = {"community": self._community, "snmp": self._settings.snmp}
+        return [
+            Offer(
+                bound.kind,
+                bound.name,
+                self._settings.stats_options if bound.kind == "stats" else snmp,
+                bound.socket.fileno(),
+            )
+            for bound in self._offered
+        ]
+
+    def _warn_of_missing(self) -> None:
+        for daemon in sorted(self._missing):
+            self._logs.say(f"*** WARNING: no {daemon} has come for its sockets; they are served once one runs ***")
+        self._missing.clear()
+
+    # ------------------------------------------------------------------ what others ask
+
+    def _answer(self, kind: str, body: Any) -> dict[str, Any]:
+        """A request that came over the bus, already authorised by the link."""
+        if kind == "alarm.action":
+            return self._actions.run(body if isinstance(body, dict) else {})
+        if kind == "reload":
+            self._workforce.request_reload()
+            return {"generation": self._workforce.reload.coming}
+        if kind == "stop":
+            drain = not isinstance(body, dict) or bool(body.get("drain", True))
+            (self._drain if drain else self._stop_now)()
+            return {"stopping": True}
+        if kind == "status":
+            return self._status()
+        if kind == "udp.datagram" and isinstance(body, dict):
+            self._logs.say(f"[udp:{body.get('peer', '')}] {body.get('payload', '')}")
+            return {}
+        return {"error": "unknown-type", "message": f"no request {kind!r}"}
+
+    def _status(self) -> dict[str, Any]:
+        reload = self._workforce.reload
+        return {
+            "name": self._place.name,
+            "pid": os.getpid(),
+            "version": __version__,
+            "generation": reload.serving,
+            "coming": reload.coming,
+            "workers": [
+                {"id": life.worker, "pid": life.pid, "generation": life.generation, "phase": life.phase.value}
+                for life in self._workforce.workers()
+            ],
+            "sockets": [bound.name for bound in self._requests],
+            "requests": self._total_requests(),
+            "private": self._place.private,
+        }
+
+    def _greeting(self) -> dict[str, Any]:
+        alarms = self._settings.alarms
+        return {
+            "op": "config",
+            "instance": self._place.name,
+            "freq": alarms.freq,
+            "alarms": [alarm._asdict() for alarm in alarms.alarms],
+            "rules": [rule._asdict() for rule in alarms.rules],
+        }
+
+    def _raise(self, alarm: str, message: str, source: str) -> None:
+        if any(known.name == alarm for known in self._settings.alarms.alarms):
+            self._server[self._segment.word("server", "alarms_raised")] += 1
+            self._link.post({"op": "raise", "alarm": alarm, "message": message, "source": source})
+
+    def _deliver(self, number: int) -> None:
+        delivered = self._signals.deliver(number)
+        self._server[self._segment.word("server", "routed_signals" if delivered else "unrouted_signals")] += 1
+        if not delivered:
+            self._logs.say(
+                f"*** unable to route signal {number}: nobody is registered for it, or its queue is full ***"
+            )
+
+    # ------------------------------------------------------------------ orders
+
+    def _on_ready(self) -> None:
+        self._notifier.send("READY=1", f"STATUS=generation {self._workforce.reload.serving} serves")
+
+    def _drain(self) -> None:
+        self._notifier.send("STOPPING=1")
+        self._logs.say("SIGTERM received...draining workers...")
+        self._workforce.stop(float(self._settings.mercy_seconds))
+
+    def _stop_now(self) -> None:
+        self._notifier.send("STOPPING=1")
+        self._logs.say("SIGINT/SIGTERM received...killing workers...")
+        self._workforce.stop(0.0 if self._workforce.stopping else STOP_SECONDS, brutal=True)
+
+    def _pause(self) -> None:
+        for _worker, pid in self._workforce.serving_pids():
+            os.kill(pid, signal.SIGTSTP)
+
+    def _dump(self) -> None:
+        for life in self._workforce.workers():
+            self._logs.say(f"worker {life.worker} pid {life.pid} generation {life.generation} {life.phase.value}")
+        self._logs.say(f"total requests: {self._total_requests()}")
+
+    def _give_up(self, code: int) -> None:
+        self._exit_code = code
+        if self._emperor is not None:
+            self._emperor.tell_reason("no app could be loaded")
+        self._logs.say("no app could be loaded: giving up")
+        self._workforce.stop(0.0, brutal=True)
+
+    def _total_requests(self) -> int:
+        word = self._segment.word("cores", "requests")
+        rows = self._settings.processes * self._settings.threads
+        return sum(self._segment.cells("cores", row, bank)[word] for row in range(rows) for bank in (0, 1))
+
+
+def _ids(user: str, group: str) -> tuple[int | None, int | None]:
+    try:
+        entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user) if user else None
+        uid = entry.pw_uid if entry else None
+    except KeyError as error:
+        if not user.isdigit():
+            raise ConfigError(f"no user {user!r}") from error
+        uid, entry = int(user), None
+    try:
+        gid = int(group) if group.isdigit() else grp.getgrnam(group).gr_gid if group else None
+    except KeyError as error:
+        raise ConfigError(f"no group {group!r}") from error
+    return uid, gid
+
+
+def _palatine_group(fallback: int | None) -> int:
+    try:
+        return grp.getgrnam(places.GROUP).gr_gid
+    except KeyError:
+        return -1 if fallback is None else fallback
+
+
+def start(settings: AppSettings, place: Place, environ: Mapping[str, str]) -> int:
+    """Run the master in this process; the exit code."""
+    try:
+        master = Master(settings, place, environ)
+    except BaseException:
+        instance.leave(place)
+        raise
+    sys.stdout.flush()
+    return master.run()

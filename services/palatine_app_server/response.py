@@ -1,0 +1,249 @@
+"""One WSGI response (PEP 3333): from `start_response` to bytes, framed for HTTP/1.1 or for a uwsgi front end.
+
+It must never hold more of a streamed body than the piece in hand, and never block longer than the socket timeout.
+"""
+
+import re
+import time
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any, Final, Protocol
+
+from palatine.errors import PalatineError
+
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
+
+_STATUS = re.compile(r"([1-9][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?")
+_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+#: Headers whose presence changes the framing (lower case).
+_FRAMING: Final = frozenset({"content-length", "transfer-encoding", "connection", "date"})
+
+
+class ResponseError(PalatineError):
+    """The app broke PEP 3333: a malformed status, header or body."""
+
+
+class Output(Protocol):
+    """Where a response goes: sends everything or raises OSError."""
+
+    def send(self, data: bytes) -> None:
+        """Write all of `data`, waiting for a slow reader up to the socket timeout."""
+
+
+class Response:
+    """The state of one response; `start_response` and `write` are what the app is given.
+
+    `body_bytes` counts what the app produced, `header_count` and `header_bytes` are the figures of uWSGI's request
+    line: the app's own headers and the size uWSGI would have sent them in.
+    """
+
+    __slots__ = (
+        "_close",
+        "_content_length",
+        "_date",
+        "_framed",
+        "_has_date",
+        "_headers",
+        "_http11",
+        "_output",
+        "_status_line",
+        "_without_body",
+        "body_bytes",
+        "chunked",
+        "head_sent",
+        "header_bytes",
+        "header_count",
+        "keep_alive",
+        "status",
+        "switches",
+    )
+
+    def __init__(
+        self, output: Output, *, framed: bool, http11: bool, keep_alive: bool, head_only: bool, date: str
+    ) -> None:
+        self._output = output
+        self._framed = framed
+        self._http11 = http11
+        self._without_body = head_only
+        self._date = date
+        self._headers: str | None = None
+        self._status_line = ""
+        self._content_length = -1
+        self._has_date = False
+        self._close = False
+        self.keep_alive = keep_alive
+        self.head_sent = False
+        self.chunked = False
+        self.status = 0
+        self.switches = 0
+        self.body_bytes = 0
+        self.header_count = 0
+        self.header_bytes = 0
+
+    def start_response(
+        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
+    ) -> Callable[[bytes], None]:
+        """PEP 3333's callable; replaces an unsent head when `exc_info` is given, re-raises it once the head is out."""
+        if exc_info is not None:
+            if self.head_sent:
+                raise exc_info[1].with_traceback(exc_info[2])
+        elif self._headers is not None:
+            raise ResponseError("start_response called twice")
+        found = _STATUS.fullmatch(status)
+        if found is None:
+            raise ResponseError(f"malformed status {status!r}")
+        text = "".join([f"{name}: {value}\r\n" for name, value in headers])
+        count = len(headers)
+        if text.count("\n") != count or text.count("\r") != count or "\0" in text:
+            raise ResponseError("a header holds a line end or NUL")
+        self._note_framing(headers)
+        self.status = int(found[1])
+        self._headers = text
+        self._status_line = f"HTTP/1.1 {status}\r\n"
+        self.header_count = count
+        self.header_bytes = len(self._status_line) + len(text) + 2
+        return self.write
+
+    def write(self, data: bytes) -> None:
+        """PEP 3333's imperative way to send a piece of the body."""
+        if not self.head_sent:
+            self._output.send(self._head(-1))
+        if data:
+            self.body_bytes += len(data)
+            self._send_piece(data)
+
+    def send_result(self, result: Iterable[bytes]) -> None:
+        """Send what the app returned and finish the response."""
+        if isinstance(result, (list, tuple)) and not self.head_sent:
+            body = result[0] if len(result) == 1 else b"".join(result)
+            self.switches = len(result) or 1
+            self._send_whole(body)
+            return
+        for piece in result:
+            self.switches += 1
+            if piece:
+                self.write(piece)
+        if not self.head_sent:
+            self._send_whole(b"")
+        elif self.chunked:
+            self._output.send(b"0\r\n\r\n")
+        elif 0 <= self._content_length != self.body_bytes and not self._without_body:
+            self.keep_alive = False  # the client still waits for bytes that will never come
+
+    def send_plain(self, status: str, text: str) -> None:
+        """A short plain-text answer of the server itself, replacing an unsent head."""
+        self._headers = None
+        body = text.encode()
+        self.start_response(status, [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+        self._send_whole(body)
+
+    def abandon(self) -> None:
+        """Somebody else answered this request: whatever the app still sends goes nowhere."""
+        self.head_sent = True
+        self.keep_alive = False
+        self._output = _Nowhere()
+
+    def _send_whole(self, body: bytes) -> None:
+        head = self._head(len(body))
+        self.body_bytes = len(body)
+        self._output.send(head if self._without_body else head + body)
+        if 0 <= self._content_length != len(body) and not self._without_body:
+            self.keep_alive = False
+
+    def _send_piece(self, data: bytes) -> None:
+        if self._without_body:
+            return
+        self._output.send(b"%x\r\n%b\r\n" % (len(data), data) if self.chunked else data)
+
+    def _note_framing(self, headers: list[tuple[str, str]]) -> None:
+        self._content_length = -1
+        self._has_date = self._close = False
+        for name, value in headers:
+            folded = name.lower()
+            if folded not in _FRAMING:
+                continue
+            if folded == "content-length":
+                if not value.isascii() or not value.isdigit():
+                    raise ResponseError(f"malformed Content-Length {value!r}")
+                self._content_length = int(value)
+            elif folded == "date":
+                self._has_date = True
+            elif folded == "connection" and "close" in value.lower():
+                self._close = True
+            elif folded == "transfer-encoding" and self._framed:
+                raise ResponseError("Transfer-Encoding is the server's business")
+
+    def _head(self, whole: int) -> bytes:
+        """The bytes of the head; `whole` is the body's length where it is known, else -1."""
+        if self._headers is None:
+            raise ResponseError("the app sent a body before start_response")
+        self.head_sent = True
+        bodiless = self.status < 200 or self.status in {204, 304}
+        self._without_body = self._without_body or bodiless
+        if not self._framed:
+            return f"{self._status_line}{self._headers}\r\n".encode("latin-1")
+        extra = "" if self._has_date else f"Date: {self._date}\r\n"
+        if self._content_length < 0 and not bodiless:
+            if whole >= 0:
+                extra += f"Content-Length: {whole}\r\n"
+            elif self._http11:
+                self.chunked = not self._without_body
+                extra += "Transfer-Encoding: chunked\r\n"
+            else:
+                self.keep_alive = False
+        if self._close:
+            self.keep_alive = False
+        elif not self.keep_alive:
+            extra += "Connection: close\r\n"
+        elif not self._http11:
+            extra += "Connection: keep-alive\r\n"
+        return f"{self._status_line}{self._headers}{extra}\r\n".encode("latin-1")
+
+
+class _Nowhere:
+    """The output of an abandoned response."""
+
+    def send(self, data: bytes) -> None:
+        raise BrokenPipeError(f"the request was answered already: {len(data)} bytes dropped")
+
+
+class DateHeader:
+    """IMF-fixdate (RFC 9110 5.6.7), formatted once a second: it would cost a tenth of a request."""
+
+    __slots__ = ("_second", "_text")
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._text = ""
+
+    def at(self, now: int) -> str:
+        """The header value for unix time `now` in seconds. Two threads may format the same second: harmless."""
+        if now != self._second:
+            moment = time.gmtime(now)
+            self._text = (
+                f"{_DAYS[moment.tm_wday]}, {moment.tm_mday:02d} {_MONTHS[moment.tm_mon - 1]} {moment.tm_year} "
+                f"{moment.tm_hour:02d}:{moment.tm_min:02d}:{moment.tm_sec:02d} GMT"
+            )
+            self._second = now
+        return self._text
+
+
+class FileWrapper:
+    """`wsgi.file_wrapper`: iterates a file in blocks and closes it."""
+
+    def __init__(self, file: Any, block_size: int = 65536) -> None:
+        self._file = file
+        self._block_size = block_size
+        if hasattr(file, "close"):
+            self.close = file.close
+
+    def __iter__(self) -> "FileWrapper":
+        return self
+
+    def __next__(self) -> bytes:
+        block: bytes = self._file.read(self._block_size)
+        if not block:
+            raise StopIteration
+        return block

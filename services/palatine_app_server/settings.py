@@ -1,0 +1,247 @@
+"""The config as one frozen value: every option the app-server acts on, checked before anything is bound."""
+
+import os
+from typing import Any, Final, NamedTuple
+
+from palatine.codec import alarm_grammar
+from palatine.config import Config
+from palatine.errors import ConfigError
+from palatine_app_server.connection import BODY_MEMORY_BYTES, Limits
+from palatine_app_server.loader import AppSource
+
+#: What uWSGI does when the config is silent.
+DEFAULT_LISTEN: Final = 100
+DEFAULT_MERCY_SECONDS: Final = 60
+DEFAULT_BUFFER: Final = 4096
+DEFAULT_SOCKET_TIMEOUT: Final = 4
+MOST_PROCESSES: Final = 1000
+MOST_THREADS: Final = 1024
+
+
+class SocketWish(NamedTuple):
+    """A socket the config asks for: "http" or "uwsgi" for requests, "stats" or "snmp" or "udp" for a daemon."""
+
+    kind: str
+    address: str
+
+
+class AlarmSettings(NamedTuple):
+    """The alarm options, parsed; the alarm-daemon gets them as the first event of every start."""
+
+    alarms: tuple[alarm_grammar.Alarm, ...] = ()
+    rules: tuple[alarm_grammar.Rule, ...] = ()
+    backlog: tuple[str, ...] = ()
+    freq: int = 3
+    message_bytes: int = 8192
+
+
+class LogSettings(NamedTuple):
+    """Where lines go and which are written."""
+
+    logto: str = ""
+    log_master: bool = False
+    log_requests: bool = True
+
+
+class AppSettings(NamedTuple):
+    """Everything the master, zygote and workers need to know."""
+
+    sockets: tuple[SocketWish, ...]
+    daemon_sockets: tuple[SocketWish, ...]
+    stats_options: dict[str, Any]
+    snmp: bool
+    community: str
+    processes: int
+    threads: int
+    listen: int
+    master: bool
+    lazy_apps: bool
+    need_app: bool
+    app: AppSource
+    limits: Limits
+    harakiri_seconds: int
+    mercy_seconds: int
+    uid: str
+    gid: str
+    env: tuple[tuple[str, str], ...]
+    unenv: tuple[str, ...]
+    chmod_socket: int
+    pidfile: str
+    vacuum: bool
+    locks: int
+    alarms: AlarmSettings
+    log: LogSettings
+    die_on_term: bool
+    options: dict[str, Any]
+    name: str
+    runtime_dir: str
+    state_dir: str
+
+    @property
+    def companions(self) -> tuple[str, ...]:
+        """The daemons this config cannot do without."""
+        wanted = []
+        if any(wish.kind == "stats" for wish in self.daemon_sockets):
+            wanted.append("stats-exporter")
+        if self.snmp and any(wish.kind in {"snmp", "udp"} for wish in self.daemon_sockets):
+            wanted.append("snmp-agent")
+        if self.alarms.alarms:
+            wanted.append("alarm-daemon")
+        return tuple(wanted)
+
+
+def read(config: Config) -> AppSettings:
+    """The settings of `config`; ConfigError names the line that is wrong."""
+    settings = config.settings
+    threads = settings.integer("threads", 1, minimum=1, maximum=MOST_THREADS)
+    processes = settings.integer("processes", 1, minimum=1, maximum=MOST_PROCESSES)
+    return AppSettings(
+        sockets=_request_sockets(config),
+        daemon_sockets=_daemon_sockets(config),
+        stats_options={
+            "http": settings.flag("stats-http"),
+            "minified": settings.flag("stats-minified"),
+            "no_cores": settings.flag("stats-no-cores"),
+            "no_metrics": settings.flag("stats-no-metrics"),
+        },
+        snmp=_snmp_wanted(config),
+        community=_text(config, "snmp-community")[:72],
+        processes=processes,
+        threads=threads,
+        listen=settings.integer("listen", DEFAULT_LISTEN, minimum=1),
+        master=settings.flag("master"),
+        lazy_apps=settings.flag("lazy-apps") or settings.flag("lazy"),
+        need_app=settings.flag("need-app"),
+        app=AppSource(
+            module=_text(config, "module"),
+            wsgi_file=_text(config, "wsgi-file"),
+            callable=_text(config, "callable"),
+            python_path=_values(config, "pythonpath"),
+            virtualenv=_text(config, "virtualenv"),
+            chdir=_text(config, "chdir"),
+        ),
+        limits=_limits(config),
+        harakiri_seconds=settings.integer("harakiri", 0),
+        mercy_seconds=settings.integer("worker-reload-mercy", DEFAULT_MERCY_SECONDS),
+        uid=_text(config, "uid"),
+        gid=_text(config, "gid"),
+        env=tuple(_env(value) for value in _values(config, "env")),
+        unenv=_values(config, "unenv"),
+        chmod_socket=_mode(config),
+        pidfile=_text(config, "pidfile"),
+        vacuum=settings.flag("vacuum"),
+        locks=settings.integer("locks", 0) + 1,
+        alarms=_alarms(config),
+        log=LogSettings(
+            logto=_text(config, "logto"),
+            log_master=settings.flag("log-master") or bool(settings.items("log-alarm")),
+            log_requests=not settings.flag("disable-logging"),
+        ),
+        die_on_term=settings.flag("die-on-term"),
+        options=_module_options(config),
+        name=_text(config, "name") or _default_name(config),
+        runtime_dir=_text(config, "runtime-dir"),
+        state_dir=_text(config, "state-dir"),
+    )
+
+
+def _request_sockets(config: Config) -> tuple[SocketWish, ...]:
+    kinds = {
+        "socket": "uwsgi", "uwsgi-socket": "uwsgi", "http-socket": "http", "http11-socket": "http", "http": "http",
+        "s": "uwsgi",
+    }  # fmt: skip
+    return tuple(
+        SocketWish(kinds[option.name], option.value)
+        for option in config.options
+        if option.name in kinds and option.value
+    )
+
+
+def _daemon_sockets(config: Config) -> tuple[SocketWish, ...]:
+    wishes = []
+    if _text(config, "stats"):
+        wishes.append(SocketWish("stats", _text(config, "stats")))
+    snmp = _text(config, "snmp")
+    if ":" in snmp:
+        wishes.append(SocketWish("snmp", snmp))
+    if _text(config, "udp"):
+        wishes.append(SocketWish("udp", _text(config, "udp")))
+    return tuple(wishes)
+
+
+def _snmp_wanted(config: Config) -> bool:
+    return any(option.name in {"snmp", "snmp-community"} for option in config.options)
+
+
+def _limits(config: Config) -> Limits:
+    settings = config.settings
+    timeout = float(settings.integer("socket-timeout", DEFAULT_SOCKET_TIMEOUT, minimum=1))
+    return Limits(
+        head_bytes=settings.integer("buffer-size", DEFAULT_BUFFER, minimum=1, maximum=65535),
+        body_bytes=settings.integer("limit-post", 0),
+        body_memory_bytes=settings.integer("post-buffering", 0) or BODY_MEMORY_BYTES,
+        read_seconds=float(settings.integer("http-timeout", int(timeout), minimum=1)),
+        write_seconds=timeout,
+    )
+
+
+def _alarms(config: Config) -> AlarmSettings:
+    settings = config.settings
+    alarms, rules = [], []
+    for option in config.options:
+        try:
+            if option.name == "alarm":
+                alarms.append(alarm_grammar.parse_alarm(option.value or ""))
+            elif option.name in {"log-alarm", "alarm-log", "not-log-alarm", "not-alarm-log"}:
+                rules.append(alarm_grammar.parse_rule(option.value or "", negate=option.name.startswith("not-")))
+        except ConfigError as error:
+            raise option.origin.error(error.message) from error
+    alarm_grammar.check_rules(alarms, rules)
+    backlog = settings.items("alarm-backlog")
+    for option in backlog:
+        if option.value not in {alarm.name for alarm in alarms}:
+            raise option.origin.error(f"unknown alarm: {option.value}")
+    return AlarmSettings(
+        alarms=tuple(alarms),
+        rules=tuple(rules),
+        backlog=tuple(option.value or "" for option in backlog),
+        freq=settings.integer("alarm-freq", 3),
+        message_bytes=settings.integer("alarm-msg-size", 8192, minimum=1),
+    )
+
+
+def _text(config: Config, name: str) -> str:
+    return config.settings.text(name, "") or ""
+
+
+def _values(config: Config, name: str) -> tuple[str, ...]:
+    return tuple(option.value or "" for option in config.settings.items(name))
+
+
+def _env(value: str) -> tuple[str, str]:
+    name, _, text = value.partition("=")
+    return name, text
+
+
+def _mode(config: Config) -> int:
+    option = config.settings.given("chmod-socket")
+    if option is None:
+        return 0
+    if not option.value or option.value == "true":
+        return 0o666
+    try:
+        return int(option.value, 8)
+    except ValueError as error:
+        raise option.origin.error(f"chmod-socket takes an octal mode, not {option.value!r}") from error
+
+
+def _module_options(config: Config) -> dict[str, Any]:
+    """`uwsgi.opt` as Python 3 apps know it: bytes, True for a bare flag, the last of repeated options."""
+    return {option.name: option.value.encode() if option.value else True for option in config.options}
+
+
+def _default_name(config: Config) -> str:
+    for option in config.options:
+        if option.name in {"ini", "xml", "yaml", "json", "config"} and option.value:
+            return os.path.splitext(os.path.basename(option.value.partition("://")[2] or option.value))[0]
+    return ""

@@ -1,0 +1,170 @@
+"""Bind the sockets a config names: uWSGI's address grammar on one side, listening descriptors on the other."""
+
+import os
+import socket
+import stat
+from typing import Final, NamedTuple
+
+from palatine.errors import ConfigError, PalatineError
+from palatine_app_server import linux
+
+#: systemd.socket(5): the first descriptor handed over by LISTEN_FDS.
+_SD_LISTEN_FDS_START: Final = 3
+
+
+class BindError(PalatineError):
+    """An address cannot be bound."""
+
+
+class Bound(NamedTuple):
+    """A bound socket; `kind` and `name` are what the config said, `name` also what logs and stats show."""
+
+    kind: str
+    name: str
+    socket: socket.socket
+    inherited: bool = False
+
+    @property
+    def path(self) -> str:
+        """The file of a UNIX socket, "" for others."""
+        if self.socket.family != socket.AF_UNIX:
+            return ""
+        address = self.socket.getsockname()
+        return address if isinstance(address, str) else ""
+
+    def queue(self) -> tuple[int, int]:
+        """(connections waiting, capacity) of a TCP listener; (0, 0) where the kernel does not tell."""
+        if self.socket.family not in {socket.AF_INET, socket.AF_INET6} or self.socket.type != socket.SOCK_STREAM:
+            return 0, 0
+        return linux.accept_queue(self.socket)
+
+
+def bind_stream(kind: str, address: str, backlog: int, *, defer_seconds: int = 0, mode: int = 0) -> Bound:
+    """A listening socket on `host:port`, `:port`, `[v6]:port`, a path, `@abstract` or `fd://N`.
+
+    `defer_seconds` wakes the server only once data has arrived (TCP_DEFER_ACCEPT, tcp(7)); `mode` is for UNIX paths.
+    """
+    if address.startswith("fd://"):
+        return _inherited(kind, address)
+    if ":" in address:
+        sock = _tcp(address, socket.SOCK_STREAM)
+        if defer_seconds:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, defer_seconds)
+    else:
+        sock = _unix(address, mode)
+    try:
+        sock.listen(_allowed_backlog(backlog))
+    except OSError as error:
+        raise BindError(f"{address}: {error.strerror}") from error
+    sock.setblocking(False)
+    return Bound(kind, _shown(address, sock), sock)
+
+
+def bind_datagram(kind: str, address: str) -> Bound:
+    """A bound UDP socket on `host:port` or `:port`; a multicast group is joined."""
+    if ":" not in address:
+        raise ConfigError(f"{kind} takes host:port, not {address!r}")
+    sock = _tcp(address, socket.SOCK_DGRAM)
+    sock.setblocking(False)
+    return Bound(kind, address, sock)
+
+
+def request_variables(bound: Bound) -> dict[str, str]:
+    """The CGI variables all requests on this socket have in common (uWSGI's http-socket sets the same)."""
+    if bound.kind != "http":
+        return {}
+    name = bound.socket.getsockname()
+    port = str(name[1]) if isinstance(name, tuple) else ""
+    return {"SCRIPT_NAME": "", "SERVER_NAME": socket.gethostname(), "SERVER_PORT": port}
+
+
+def remove_path(bound: Bound) -> None:
+    """Unlink a UNIX socket's file if it is still the one we bound."""
+    if bound.path and os.path.exists(bound.path) and stat.S_ISSOCK(os.stat(bound.path).st_mode):
+        os.unlink(bound.path)
+
+
+def split_host_port(address: str) -> tuple[str, int]:
+    """("127.0.0.1", 9090) of uWSGI's address; an empty host or `*` means all interfaces. ConfigError otherwise."""
+    host, _, port = address.rpartition(":")
+    if not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ConfigError(f"{address!r}: the port must be a number up to 65535")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _tcp(address: str, kind: int) -> socket.socket:
+    host, port = split_host_port(address)
+    flags = socket.AI_PASSIVE
+    try:
+        found = socket.getaddrinfo(None if host in {"", "*"} else host, port, socket.AF_UNSPEC, kind, 0, flags)
+    except OSError as error:
+        raise BindError(f"{address}: {error.strerror}") from error
+    found.sort(key=lambda entry: entry[0] != socket.AF_INET)  # uWSGI's `:port` is IPv4
+    family, kind_, protocol, _, place = found[0]
+    sock = socket.socket(family, kind_, protocol)
+    try:
+        if kind == socket.SOCK_STREAM:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(place)
+        if kind == socket.SOCK_DGRAM and family == socket.AF_INET and 224 <= int(str(place[0]).split(".", 1)[0]) <= 239:
+            group = socket.inet_aton(str(place[0])) + socket.inet_aton("0.0.0.0")
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
+    except OSError as error:
+        sock.close()
+        raise BindError(f"{address}: {error.strerror}") from error
+    return sock
+
+
+def _unix(address: str, mode: int) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if address.startswith("@"):
+            sock.bind("\0" + address[1:])
+            return sock
+        if os.path.lexists(address) and stat.S_ISSOCK(os.lstat(address).st_mode):
+            os.unlink(address)
+        sock.bind(os.path.abspath(address))
+        if mode:
+            os.chmod(address, mode)
+    except OSError as error:
+        sock.close()
+        raise BindError(f"{address}: {error.strerror}") from error
+    return sock
+
+
+def _inherited(kind: str, address: str) -> Bound:
+    number = address.removeprefix("fd://")
+    if not number.isascii() or not number.isdigit():
+        raise ConfigError(f"{address!r}: fd:// takes a number")
+    try:
+        sock = socket.socket(fileno=int(number))
+    except OSError as error:
+        raise BindError(f"{address}: {error.strerror}") from error
+    sock.setblocking(False)
+    return Bound(kind, _shown(address, sock), sock, inherited=True)
+
+
+def systemd_sockets(environ: dict[str, str], pid: int) -> list[int]:
+    """The descriptors systemd passed to this very process: sd_listen_fds(3)."""
+    if environ.get("LISTEN_PID") != str(pid):
+        return []
+    count = environ.get("LISTEN_FDS", "0")
+    return [_SD_LISTEN_FDS_START + n for n in range(int(count))] if count.isdigit() else []
+
+
+def _allowed_backlog(backlog: int) -> int:
+    with open("/proc/sys/net/core/somaxconn", encoding="ascii") as file:
+        limit = int(file.read())
+    if backlog > limit:
+        raise ConfigError(f"Listen queue size is greater than the system max net.core.somaxconn ({limit}).")
+    return backlog
+
+
+def _shown(address: str, sock: socket.socket) -> str:
+    """The address as logs and stats show it: as configured, with the kernel's choice in place of port 0."""
+    name = sock.getsockname()
+    if isinstance(name, tuple) and address.endswith(":0"):
+        return f"{address[:-1]}{name[1]}"
+    if address.startswith("fd://"):
+        return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name)
+    return address

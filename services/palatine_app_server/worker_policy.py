@@ -1,0 +1,169 @@
+"""The life of one worker process as a pure function: `decide(life, event, now) -> (life, actions)`. No clock, no I/O.
+
+A worker is known by (generation, index); its slot is respawned until it is told to leave. Times are seconds of the
+monotonic clock.
+"""
+
+import enum
+import signal
+from typing import Final, NamedTuple
+
+#: A worker that dies sooner than this after its start did not start at all.
+QUICK_SECONDS: Final = 1.0
+#: Waits before the second, third ... quick respawn of a worker; uWSGI's forkbomb-delay is 2.
+RESPAWN_DELAYS: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
+#: How long a worker may take from fork to accepting before it counts as stuck.
+START_SECONDS: Final = 60.0
+#: After the harakiri signal a worker whose other threads are idle has this long to write its answer.
+HARAKIRI_GRACE_SECONDS: Final = 0.5
+
+
+class Phase(enum.Enum):
+    """Where a worker stands."""
+
+    WAITING = "waiting"  # for its (re)spawn
+    STARTING = "starting"
+    SERVING = "serving"
+    LEAVING = "leaving"  # asked to finish; killed at `kill_at`
+    CONDEMNED = "condemned"  # harakiri: killed at `kill_at`, then respawned
+    GONE = "gone"
+
+
+class Life(NamedTuple):
+    """What the master knows of one worker."""
+
+    worker: int
+    generation: int
+    phase: Phase = Phase.WAITING
+    pid: int = 0
+    since: float = 0.0
+    due: float = 0.0  # WAITING: when to fork; LEAVING, CONDEMNED: when to kill
+    quick_deaths: int = 0
+
+
+class Fork(NamedTuple):
+    """Ask the zygote of `generation` for this worker."""
+
+
+class Signal(NamedTuple):
+    """Send `number` to the worker's process."""
+
+    number: int
+
+
+class Note(NamedTuple):
+    """Write a line to the log."""
+
+    text: str
+
+
+Action = Fork | Signal | Note
+
+
+class Spawned(NamedTuple):
+    """The worker's process exists."""
+
+    pid: int
+
+
+class Accepting(NamedTuple):
+    """The worker takes requests."""
+
+
+class Died(NamedTuple):
+    """The worker's process was reaped; `status` is its wait status, `text` what it says in words."""
+
+    status: int
+    text: str
+
+
+class Tick(NamedTuple):
+    """Time passed."""
+
+
+class Leave(NamedTuple):
+    """Finish what is being served, or with `brutal` drop it; whoever is left after `mercy` seconds is killed."""
+
+    mercy: float
+    brutal: bool = False
+
+
+class Overdue(NamedTuple):
+    """A request of this worker passed its harakiri deadline; siblings have until `grace` seconds from now."""
+
+    grace: float
+
+
+Event = Spawned | Accepting | Died | Tick | Leave | Overdue
+
+
+def decide(life: Life, event: Event, now: float) -> tuple[Life, list[Action]]:
+    """The next state of `life` and what to do about it."""
+    if isinstance(event, Tick):
+        return _tick(life, now)
+    if isinstance(event, Spawned):
+        return _spawned(life, event, now)
+    if isinstance(event, Died):
+        return _died(life, event, now)
+    if isinstance(event, Leave):
+        return _leave(life, event, now)
+    if isinstance(event, Overdue):
+        if life.phase not in {Phase.SERVING, Phase.LEAVING}:
+            return life, []
+        grace = max(event.grace, HARAKIRI_GRACE_SECONDS)
+        return life._replace(phase=Phase.CONDEMNED, due=now + grace), [Signal(signal.SIGUSR2)]
+    if life.phase is Phase.STARTING:
+        return life._replace(phase=Phase.SERVING), []
+    return life, []
+
+
+def next_due(life: Life) -> float | None:
+    """When `Tick` may decide something; None when only events can."""
+    if life.phase is Phase.STARTING:
+        return life.since + START_SECONDS
+    return life.due if life.phase in {Phase.WAITING, Phase.LEAVING, Phase.CONDEMNED} else None
+
+
+def _tick(life: Life, now: float) -> tuple[Life, list[Action]]:
+    if life.phase is Phase.WAITING and now >= life.due:
+        return life._replace(phase=Phase.STARTING, pid=0, since=now), [Fork()]
+    if life.phase is Phase.STARTING and now >= life.since + START_SECONDS and life.pid:
+        return life._replace(since=now), [
+            Note(f"worker {life.worker} (pid: {life.pid}) did not start within {START_SECONDS:.0f} seconds"),
+            Signal(signal.SIGKILL),
+        ]
+    if life.phase in {Phase.LEAVING, Phase.CONDEMNED} and life.pid and now >= life.due:
+        notes: list[Action] = []
+        if life.phase is Phase.LEAVING:
+            notes.append(Note(f"worker {life.worker} (pid: {life.pid}) is taking too much time to die...NO MERCY !!!"))
+        return life._replace(due=now + 1.0), [*notes, Signal(signal.SIGKILL)]
+    return life, []
+
+
+def _spawned(life: Life, event: Spawned, now: float) -> tuple[Life, list[Action]]:
+    known = life._replace(pid=event.pid, since=now)
+    if life.phase in {Phase.LEAVING, Phase.GONE}:  # told to go while it was being forked
+        return known._replace(phase=Phase.LEAVING, due=max(life.due, now)), [Signal(signal.SIGHUP)]
+    return known, []
+
+
+def _died(life: Life, event: Died, now: float) -> tuple[Life, list[Action]]:
+    if life.phase is Phase.LEAVING:
+        return life._replace(phase=Phase.GONE, pid=0), []
+    quick = life.quick_deaths + 1 if now - life.since < QUICK_SECONDS else 0
+    delay = RESPAWN_DELAYS[min(quick, len(RESPAWN_DELAYS) - 1)]
+    actions: list[Action] = [Note(f"{event.text} :( trying respawn ...")]
+    if delay:
+        actions.append(Note(f"worker respawning too fast !!! i have to sleep a bit ({delay:g} seconds)..."))
+    return life._replace(phase=Phase.WAITING, pid=0, due=now + delay, quick_deaths=quick), actions
+
+
+def _leave(life: Life, event: Leave, now: float) -> tuple[Life, list[Action]]:
+    if life.phase is Phase.WAITING:
+        return life._replace(phase=Phase.GONE), []
+    if life.phase is Phase.GONE:
+        return life, []
+    leaving = life._replace(phase=Phase.LEAVING, due=now + event.mercy)
+    if not life.pid:
+        return leaving, []
+    return leaving, [Signal(signal.SIGINT if event.brutal else signal.SIGHUP)]

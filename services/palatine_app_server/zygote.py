@@ -1,0 +1,196 @@
+"""The zygote: imports the app once per generation and forks workers on request. It starts no thread and knows no bus.
+
+The master forks it (the master itself never imports an app), and talks to it over one SOCK_SEQPACKET pair:
+
+    zygote → master   {"op": "loaded", "seconds": s} or {"op": "failed", "error": text}
+    master → zygote   {"op": "fork", "worker": n}
+    worker → master   {"op": "spawned", "worker": n, "pid": p}   over the same pair, first thing it does
+
+A worker is forked twice, so that it becomes a child of the master (a subreaper), who reaps and respawns it, also when
+the zygote is gone.
+"""
+
+import gc
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any, NamedTuple, NoReturn
+
+from palatine import exits
+from palatine.counters import Segment
+from palatine_app_server import channel, linux, loader
+from palatine_app_server.api import Api, ApiSettings
+from palatine_app_server.ledger import Ledger
+from palatine_app_server.settings import AppSettings
+from palatine_app_server.worker import Doors, Worker, WorkerSettings, leave
+
+
+class Inheritance(NamedTuple):
+    """What the master leaves to a zygote and its workers."""
+
+    settings: AppSettings
+    api: ApiSettings
+    segment: Segment
+    doors: Callable[[int], Doors]  # of one worker
+    master: socket.socket  # workers → master
+    generation: int
+    master_pid: int
+    log_fd: int  # becomes stdout and stderr; -1 keeps the master's
+
+
+def run(inheritance: Inheritance, orders: socket.socket) -> NoReturn:
+    """The zygote's life, in the freshly forked child; ends when the master closes `orders` or dies."""
+    linux.die_with_parent(inheritance.master_pid)
+    _own_signals()
+    _own_streams(inheritance.log_fd)
+    api = Api(inheritance.api, inheritance.segment, inheritance.master)
+    api.install()
+    app = None
+    started = time.monotonic()
+    try:
+        _prepare(inheritance.settings)
+        if not inheritance.settings.lazy_apps:
+            app = _load(inheritance.settings)
+    except loader.AppError as error:
+        _report(error)
+        channel.send(orders, {"op": "failed", "error": str(error)})
+        if inheritance.settings.need_app or inheritance.generation > 1:
+            os._exit(exits.NO_APP)
+    else:
+        channel.send(orders, {"op": "loaded", "seconds": int(time.monotonic() - started)})
+    gc.collect()
+    gc.freeze()  # a collection in a worker would otherwise touch, and so copy, every page it shares with us
+    _serve_orders(inheritance, orders, api, app)
+    os._exit(exits.OK)
+
+
+def _serve_orders(inheritance: Inheritance, orders: socket.socket, api: Api, app: Any) -> None:
+    while True:
+        try:
+            order = channel.receive(orders)
+        except OSError:
+            return
+        if order is None:
+            return
+        if order["op"] == "fork":
+            _fork_twice(int(order["worker"]), inheritance, orders, api, app)
+
+
+def _fork_twice(worker: int, inheritance: Inheritance, orders: socket.socket, api: Api, app: Any) -> None:
+    middle = os.fork()
+    if middle:
+        os.waitpid(middle, 0)
+        return
+    if os.fork():
+        os._exit(0)
+    try:
+        channel.send(orders, {"op": "spawned", "worker": worker, "pid": os.getpid()})
+        orders.close()
+        code = _work(worker, inheritance, api, app)
+    except BaseException:  # noqa: BLE001 - nothing may climb into the zygote's frames
+        traceback.print_exc()
+        code = exits.FAILURE
+    leave(code, api.run_atexit)
+
+
+def _work(worker: int, inheritance: Inheritance, api: Api, app: Any) -> int:
+    settings, segment = inheritance.settings, inheritance.segment
+    bank = inheritance.generation & 1
+    if settings.lazy_apps:
+        try:
+            app = _load(settings)
+        except loader.AppError as error:
+            _report(error)
+            if settings.need_app:
+                return exits.NO_APP
+    ledgers = [Ledger(segment, (worker - 1) * settings.threads + core, bank) for core in range(settings.threads)]
+    for ledger in ledgers:
+        ledger.reset_state()
+    server = Worker(
+        WorkerSettings(
+            worker=worker,
+            threads=settings.threads,
+            limits=settings.limits,
+            harakiri_seconds=settings.harakiri_seconds,
+            log_requests=settings.log.log_requests,
+            multiprocess=settings.processes > 1,
+        ),
+        inheritance.doors(worker),
+        ledgers,
+        app,
+        on_signal=_counting_signals(api, segment, worker, bank),
+        total_requests=api.total_requests,
+        on_exit=api.run_atexit,
+    )
+    api.enter_worker(worker)
+    cells = segment.cells("workers", worker - 1, bank)
+    cells[segment.word("workers", "accepting")] = 1
+    channel.send(
+        inheritance.master,
+        {"op": "accepting", "worker": worker, "generation": inheritance.generation, "pid": os.getpid()},
+    )
+    return server.run()
+
+
+def _counting_signals(api: Api, segment: Segment, worker: int, bank: int) -> Callable[[int], None]:
+    cells = segment.cells("workers", worker - 1, bank)
+    signals, running = segment.word("workers", "signals"), segment.word("workers", "running_signal")
+
+    def handle(number: int) -> None:
+        cells[running] = number + 1
+        api.run_signal(number)
+        cells[signals] += 1
+        cells[running] = 0
+
+    return handle
+
+
+def _prepare(settings: AppSettings) -> None:
+    for name in settings.unenv:
+        os.environ.pop(name, None)
+    for name, value in settings.env:
+        os.environ[name] = value
+    sys.argv[:] = ["uwsgi"]
+    loader.prepare_path(settings.app)
+
+
+def _load(settings: AppSettings) -> Any:
+    started = time.monotonic()
+    if not settings.app.named:
+        sys.stderr.write("*** no app loaded. going in full dynamic mode ***\n")
+        return None
+    app = loader.load(settings.app)
+    sys.stderr.write(
+        f"WSGI app 0 (mountpoint='') ready in {int(time.monotonic() - started)} seconds "
+        f"on interpreter {hex(id(sys.modules))} pid: {os.getpid()} (default app)\n"
+    )
+    return app
+
+
+def _report(error: loader.AppError) -> None:
+    if error.__cause__ is not None:
+        traceback.print_exception(error.__cause__)
+    sys.stderr.write(f"unable to load app 0 (mountpoint='') ({error})\n")
+
+
+def _own_signals() -> None:
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGTSTP, signal.SIGWINCH):
+        signal.signal(number, signal.SIG_IGN)  # the terminal sends them to everybody; the master decides
+    for number in (signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _own_streams(log_fd: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    if log_fd >= 0:
+        os.dup2(log_fd, 1)
+        os.dup2(log_fd, 2)

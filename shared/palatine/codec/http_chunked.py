@@ -1,0 +1,90 @@
+"""The chunked transfer coding (RFC 9112 section 7.1), decoded incrementally and strictly. Plain, sans-io."""
+
+import re
+from typing import Final
+
+from palatine.codec.http_head import HeadError
+
+#: A chunk-size line longer than this carries extensions nobody needs.
+SIZE_LINE_BYTES: Final = 256
+#: Trailers are read and dropped, up to this many bytes in all.
+TRAILER_BYTES: Final = 8192
+
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
+_TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*")
+
+
+class ChunkedDecoder:
+    """Feed it what arrives; it returns the body bytes found and knows when the body is over.
+
+    After `done`, `rest` holds what belongs to the next request.
+    """
+
+    def __init__(self) -> None:
+        self.done = False
+        self._buffer = b""
+        self._left = 0  # bytes of the current chunk still to come, its CRLF included
+        self._trailers = -1  # -1 before the last chunk, then the bytes of trailers seen
+
+    @property
+    def rest(self) -> bytes:
+        """Bytes behind the end of the body."""
+        return self._buffer if self.done else b""
+
+    def feed(self, data: bytes) -> bytes:
+        """The body bytes in `data` and what earlier calls left; HeadError (400 or 431) when the coding is broken."""
+        self._buffer += data
+        found: list[bytes] = []
+        while not self.done and self._step(found):
+            pass
+        return b"".join(found)
+
+    def _step(self, found: list[bytes]) -> bool:
+        if self._left:
+            return self._take_chunk(found)
+        line, ending, rest = self._buffer.partition(b"\r\n")
+        limit = TRAILER_BYTES if self._trailers >= 0 else SIZE_LINE_BYTES
+        if len(line) > limit:
+            raise HeadError(431 if self._trailers >= 0 else 400, "chunk-size or trailer line too long")
+        if not ending:
+            return False
+        self._buffer = rest
+        if self._trailers >= 0:
+            self._take_trailer(line)
+        else:
+            size = _SIZE_LINE.fullmatch(line)
+            if size is None:
+                raise HeadError(400, "malformed chunk size")
+            count = int(size[1], 16)
+            self._left = count + 2 if count else 0
+            self._trailers = -1 if count else 0
+        return True
+
+    def _take_chunk(self, found: list[bytes]) -> bool:
+        if not self._buffer:
+            return False
+        body = min(max(self._left - 2, 0), len(self._buffer))
+        if body:
+            found.append(self._buffer[:body])
+            self._buffer = self._buffer[body:]
+            self._left -= body
+            return True
+        if len(self._buffer) < self._left:
+            if self._buffer != b"\r":
+                raise HeadError(400, "chunk without its line end")
+            return False
+        if self._buffer[:2] != b"\r\n":
+            raise HeadError(400, "chunk without its line end")
+        self._buffer = self._buffer[2:]
+        self._left = 0
+        return True
+
+    def _take_trailer(self, line: bytes) -> None:
+        if not line:
+            self.done = True
+            return
+        self._trailers += len(line) + 2
+        if self._trailers > TRAILER_BYTES:
+            raise HeadError(431, "too many trailers")
+        if _TRAILER.fullmatch(line) is None:
+            raise HeadError(400, "malformed trailer")

@@ -89,6 +89,7 @@ def test_term_drains_and_nothing_but_the_socket_is_left(start: Start, tmp_path: 
     assert ready["pid"] == daemon.process.pid
     assert daemon.own()["ready"] == 1
     assert daemon.own()["pid"] == daemon.process.pid
+    assert SegmentView.open(daemon.runtime / "tiny" / "seg").text("daemon") == b"hello"
     daemon.send(signal.SIGTERM)
     assert daemon.end() == 0
     assert [line["event"] for line in daemon.seen] == [

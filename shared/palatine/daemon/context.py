@@ -90,7 +90,7 @@ class Context:
         """Say that the daemon does its job from here on: to systemd, in the segment, on ctl and in the log."""
         self._enter("ready")
         self.status_text = status or self.status_text
-        self.notifier.send("READY=1", f"STATUS={self.status_text or 'ready'}")
+        self._say_status("READY=1")
         self.log.info(
             "daemon.ready", status=self.status_text or None, pid=os.getpid(), runtime_dir=str(self.runtime_dir)
         )
@@ -98,7 +98,7 @@ class Context:
     def status(self, text: str) -> None:
         """One line for `systemctl status` and `palatine status`."""
         self.status_text = text
-        self.notifier.send(f"STATUS={text}")
+        self._say_status()
 
     def on_reload(self, callback: Reload) -> None:
         """Run `callback` after HUP or ctl `reload` read the config; a ConfigError from it puts the old config back."""
@@ -228,6 +228,11 @@ class Context:
         """Add to a field of the `daemon` row of the segment."""
         if self._row is not None:
             self._row[self.segment.word("daemon", field)] += by
+
+    def _say_status(self, *lines: str) -> None:
+        self.notifier.send(*lines, f"STATUS={self.status_text or self.state}")
+        if self._row is not None:
+            self.segment.text("daemon").write(self.status_text.encode())
 
     def _enter(self, state: str) -> None:
         self.state = state

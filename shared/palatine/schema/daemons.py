@@ -19,11 +19,14 @@ VASSAL_STATES: Final = (
     "paused",
 )
 
+#: Bytes of a daemon's status line.
+STATUS_BYTES: Final = 240
+
 DAEMON: Final[tuple[Table, ...]] = (
     Table(
         "daemon",
         (),
-        "What every daemon says about itself. Labels of the segment: name, version.",
+        "What every daemon says about itself. Labels of the segment: name, version. The text is its status line.",
         (
             level("pid", "pid", "Process id of the daemon.", 1),
             level("uid", "uid", "User id the daemon runs as.", 2),
@@ -41,6 +44,7 @@ DAEMON: Final[tuple[Table, ...]] = (
                 "instances_refused", "instances", "Instance directories refused: wrong owner or unreadable segment.", 13
             ),
         ),
+        text_bytes=STATUS_BYTES,
     ),
 )
 

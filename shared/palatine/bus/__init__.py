@@ -9,6 +9,7 @@ from palatine.bus.endpoint import Claim, claim
 from palatine.bus.events import Event
 from palatine.bus.intake import Batch, Intake, open_intake
 from palatine.bus.journal import Entry, Journal, mark, open_journal
+from palatine.bus.pull import Pull, open_pull
 from palatine.bus.sender import Sender, SenderStatistics, open_sender
 from palatine.bus.server import Handler, Handlers, Request, serve_requests
 
@@ -23,6 +24,7 @@ __all__ = [
     "Intake",
     "Journal",
     "Peer",
+    "Pull",
     "Request",
     "Role",
     "RoleOf",
@@ -34,6 +36,7 @@ __all__ = [
     "open_client",
     "open_intake",
     "open_journal",
+    "open_pull",
     "open_sender",
     "request",
     "serve_requests",

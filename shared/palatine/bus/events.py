@@ -29,9 +29,10 @@ BATCH_EVENTS: Final = 256
 BATCH_BYTES: Final = 192 * 1024
 #: The largest event, as JSON.
 EVENT_BYTES: Final = 256 * 1024
-#: Seconds between two beats of a connector, and of silence until a peer counts as gone.
-BEAT: Final = 1.0
-DEAD: Final = 5.0
+#: Seconds between two beats of a connector, and of silence until a peer counts as gone. Long, because an alarm-daemon
+#: may have hundreds of idle sources: a peer's death is noticed by its connection; the beat is for one that hangs.
+BEAT: Final = 5.0
+DEAD: Final = 16.0
 #: A connector refused by its peer says hello again after so many seconds.
 REFUSED: Final = 15.0
 NO_SESSION: Final = bytes(16)

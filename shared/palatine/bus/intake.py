@@ -23,6 +23,8 @@ from palatine.errors import PeerError
 
 #: A sender that ignores its window is refused at this multiple of it.
 TOLERANCE: Final = 2
+#: Acks and beats a source may leave unread: more means that it has no connection.
+ACKS: Final = 4096
 
 log = structlog.get_logger("palatine.bus")
 
@@ -105,7 +107,7 @@ class Intake:
         return Batch(inflow.sender, inflow.source, inflow.session.peer, taken, self._acknowledge)
 
     async def _run_source(self, name: str, endpoint: Path, where: str, scope: trio.CancelScope) -> None:
-        with scope, _libzmq.open_socket(self._context, zmq.DEALER, linger=0) as socket:
+        with scope, _libzmq.open_socket(self._context, zmq.DEALER, send_high_water=ACKS, linger=0) as socket:
             _libzmq.connect(socket, where)
 
             def admit(peer: Peer) -> None:

@@ -143,7 +143,7 @@ class Journal:
         )
 
     async def forget_senders(self, before: float) -> int:
-        """Forget senders not recorded since `before` (unix seconds): one without a spool has a new uuid at each start."""
+        """Forget senders not seen since `before` (unix seconds): one without a spool has a new uuid at each start."""
 
         def forget(connection: sqlite3.Connection) -> list[bytes]:
             rows = connection.execute("DELETE FROM senders WHERE seen < ? RETURNING uuid", (before,))
@@ -180,7 +180,7 @@ async def open_journal(path: Path, components: Mapping[str, Sequence[str]] | Non
     """The journal at `path`, created if it must be, with the schemas of `components` brought up to date.
 
     A component is a list of SQL scripts, one per version; those not run yet are, in order, each in a transaction.
-    AlreadyRunningError if a live process has it; ConfigError if it cannot be opened, is damaged, or of a later version.
+    AlreadyRunningError if a live process has it; ConfigError if it cannot be opened, is damaged, or too new.
     """
     with claim(path):
         try:

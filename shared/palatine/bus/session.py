@@ -118,9 +118,13 @@ class Party:
             self._beat(now)
         while self._controls:
             route, frame = self._controls[0]
-            if self._send(route, frame) is pump.Sent.FULL and route in self.sessions:
+            sent = self._send(route, frame)
+            if sent is pump.Sent.FULL and self._binds and route in self.sessions:
                 return now + FULL_RETRY
             self._controls.popleft()
+            if sent is not pump.Sent.YES and route in self.sessions:
+                # A ROUTER knows no such connection any more; a DEALER that takes nothing has none.
+                self.close(self.sessions[route])
         self._flush_side()
         return self._next_beat
 
@@ -176,7 +180,7 @@ class Party:
             if frame.type == "hello":
                 self._open(route, frame, address)
                 self.say(route, Frame("welcome", frame.id, 0, self._hello, frame.version))
-            elif frame.type == "beat" and self._side.vacant():
+            elif frame.type == "beat" and (self._side.vacant() or route in self.sessions):
                 self._invite(route)
         elif frame.type == "invite":
             if trio.current_time() >= self._quiet_until:

@@ -17,7 +17,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import attrs
 import msgspec
@@ -26,6 +26,7 @@ import structlog
 from palatine.bus.endpoint import Claim, claim
 from palatine.bus.events import EVENT_BYTES
 from palatine.bus.outbox import Item
+from palatine.codec.frames import ID_BYTES
 from palatine.errors import ConfigError
 
 EPOCH_BITS: Final = 40
@@ -44,8 +45,8 @@ log = structlog.get_logger("palatine.bus")
 
 
 class _Identity(msgspec.Struct):
-    uuid: str
-    epoch: int
+    uuid: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
+    epoch: Annotated[int, msgspec.Meta(ge=0, lt=1 << (63 - EPOCH_BITS))]
 
 
 @attrs.define(eq=False)
@@ -89,7 +90,7 @@ class Spool:
             raise ConfigError(f"cannot be used as a spool: {error.strerror}", str(directory)) from error
 
     def append(self, items: Sequence[Item]) -> Appended:
-        """Write events to the page cache, and drop the oldest files beyond the limit. OSError if not one could be written."""
+        """Write events to the page cache, and drop the oldest files beyond the limit. OSError if none was written."""
         written = lost = 0
         while written < len(items):
             chunk = items[written : written + APPEND_EVENTS]
@@ -214,12 +215,13 @@ class Spool:
         try:
             known = msgspec.json.decode(path.read_bytes(), type=_Identity)
             identity = _Identity(known.uuid, known.epoch + 1)
-            self.uuid = bytes.fromhex(known.uuid)
-        except FileNotFoundError:
-            self.uuid = os.urandom(16)
-            identity = _Identity(self.uuid.hex(), 1)
-        except (msgspec.DecodeError, ValueError) as error:
-            raise ConfigError(f"is no sender's identity ({error}): move the directory away", str(path)) from error
+        except (FileNotFoundError, msgspec.DecodeError) as error:
+            # Events still on disk are delivered under the new name: no consumer can take them for known ones.
+            highest = max((int(path.stem) for path in self._files()), default=0)
+            identity = _Identity(os.urandom(ID_BYTES).hex(), (highest >> EPOCH_BITS) + 1)
+            if not isinstance(error, FileNotFoundError):
+                log.error("bus.spool.renamed", spool=str(self.directory), error=str(error))  # noqa: TRY400 - the file's
+        self.uuid = bytes.fromhex(identity.uuid)
         temporary = path.with_name("sender.new")
         with temporary.open("wb") as file:
             file.write(msgspec.json.encode(identity))
@@ -230,6 +232,9 @@ class Spool:
         #: The number before the first of this run.
         self.base = identity.epoch << EPOCH_BITS
 
+    def _files(self) -> list[Path]:
+        return sorted(path for path in self.directory.iterdir() if _NAME.fullmatch(path.name))
+
     def _read_acked(self) -> int:
         data = os.pread(self._acked_file, _ACKED.size, 0)
         if len(data) == _ACKED.size:
@@ -239,7 +244,7 @@ class Spool:
         return 0
 
     def _load(self) -> None:
-        for path in sorted(path for path in self.directory.iterdir() if _NAME.fullmatch(path.name)):
+        for path in self._files():
             last = count = 0
             for item in _records(path):
                 last = item.seq

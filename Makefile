@@ -1,0 +1,54 @@
+# The newcomer's commands are `make up` and `make test`; everything they need they install.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+JOBS ?= auto
+
+.PHONY: help up test chaos lint format bench peers constraints clean
+
+help:
+	@echo "make up      start all five daemons with the demo, until Ctrl-C"
+	@echo "make test    run the tests, with real peers (installed if missing)"
+	@echo "make lint    ruff, mypy --strict, import walls"
+	@echo "make chaos   the long kill tests: every start order, every kill"
+	@echo "make bench   measure against real uWSGI, net-snmp and others"
+
+$(VENV)/.ready: constraints.txt pyproject.toml
+	$(PYTHON) -m venv --help >/dev/null
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+up: $(VENV)/.ready
+	$(BIN)/palatine up --demo deploy/demo
+
+test: $(VENV)/.ready peers
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+
+chaos: $(VENV)/.ready peers
+	PALATINE_LONG=1 $(BIN)/python -m pytest tests/chaos
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(VENV)/.ready
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(VENV)/.ready peers
+	for bench in tests/bench/bench_*.py; do $(BIN)/python $$bench || exit 1; done
+
+peers:
+	./tests/peers.sh
+
+constraints:
+	uv pip compile pyproject.toml --all-extras --group dev --generate-hashes --no-emit-index-url --no-header \
+		--universal --python-version 3.11 --output-file constraints.txt
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

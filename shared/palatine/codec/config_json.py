@@ -84,9 +84,12 @@ class _Scanner:
             return members
         while True:
             self.peek()
+            at = self._at
             key = self.string()
             self.take(":")
-            members.append((key, self.value(depth + 1)))
+            value = self.value(depth + 1)
+            # an option stands where its name does; the items of an array each have a place of their own
+            members.append((key, value._replace(at=at) if value.text is not None else value))
             if self.take(",", "}") == "}":
                 return members
 

@@ -1,6 +1,6 @@
 """References inside values, `$(…)`, `@(…)` and `%(…)`, and the arithmetic of the last. Pure text in, text out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from palatine.errors import ConfigError
@@ -15,21 +15,23 @@ _HIGHEST: Final = (1 << 63) - 1
 Lookup = Callable[[str], str | None]
 
 
-def expand(value: str, symbol: str, lookup: Lookup) -> str:
+def expand(value: str, symbol: str, lookup: Lookup) -> Iterator[str]:
     """Replace each `symbol(key)` in `value` by `lookup(key)`, innermost and leftmost first; None leaves it as it is.
 
-    As in uWSGI a replaced text is looked at again, except for its first character when it begins the value.
-    Raises ConfigError where that does not end.
+    Yields the value after each replacement, because a value may refer to what has become of itself. As in uWSGI a
+    replaced text is looked at again, except for its first character when it begins the value. Raises ConfigError
+    where that does not end.
     """
     start = 0
     for _ in range(MAX_REPLACEMENTS):
         found = _next_reference(value, symbol, start, lookup)
         if found is None:
-            return value
+            return
         begin, end, text = found
         value = value[:begin] + text + value[end:]
         if len(value) > MAX_VALUE:
             raise ConfigError(f"a value grows past {MAX_VALUE} characters: does {symbol}(…) refer to itself?")
+        yield value
         start = 1
     raise ConfigError(f"{symbol}(…) is replaced more than {MAX_REPLACEMENTS} times: does it refer to itself?")
 

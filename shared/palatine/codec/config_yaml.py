@@ -50,21 +50,19 @@ def _options(source: Source, mapping: yaml.MappingNode, inside: tuple[yaml.Node,
     for key, value in mapping.value:
         if not isinstance(key, yaml.ScalarNode):
             raise source.error("an option's name must be a plain word", key.start_mark.index)
-        if isinstance(value, yaml.ScalarNode):
-            if value.value or value.style:
-                yield Entry(key.value, value.value, source.place(key.start_mark.index))
-        else:
-            yield from _values(source, key.value, value, (*inside, mapping))
+        yield from _values(source, key, value, (*inside, mapping))
 
 
-def _values(source: Source, name: str, node: yaml.Node, inside: tuple[yaml.Node, ...]) -> Iterator[Entry]:
+def _values(source: Source, key: yaml.ScalarNode, node: yaml.Node, inside: tuple[yaml.Node, ...]) -> Iterator[Entry]:
     if isinstance(node, yaml.ScalarNode):
         if node.value or node.style:
-            yield Entry(name, node.value, source.place(node.start_mark.index))
+            # an option stands where its name does; the items of a list each have a place of their own
+            in_list = isinstance(inside[-1], yaml.SequenceNode)
+            yield Entry(key.value, node.value, source.place((node if in_list else key).start_mark.index))
     elif isinstance(node, yaml.MappingNode):
         yield from _options(source, node, inside)
     elif node in inside:
         raise source.error("this YAML anchor contains itself", node.start_mark.index)
     else:
         for item in node.value:
-            yield from _values(source, name, item, (*inside, node))
+            yield from _values(source, key, item, (*inside, node))

@@ -5,8 +5,8 @@
 
 from palatine.codec.config_source import Origin
 from palatine.config.directives import ConfigExit
-from palatine.config.load import Config, load
+from palatine.config.load import Config, Verdict, inspect, load
 from palatine.config.settings import Option, Settings
 from palatine.config.table import Kind
 
-__all__ = ["Config", "ConfigExit", "Kind", "Option", "Origin", "Settings", "load"]
+__all__ = ["Config", "ConfigExit", "Kind", "Option", "Origin", "Settings", "Verdict", "inspect", "load"]

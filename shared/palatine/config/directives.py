@@ -60,12 +60,12 @@ def _plugins(loader: Loader, slot: Slot, value: str) -> None:
     for name in plugin_names(value):
         language = language_of(name)
         if language:
-            loader.problems.append(slot.origin.error(foreign("plugin", name, language)))
+            slot.problem = slot.origin.error(foreign("plugin", name, language))
         elif not is_built_in(name):
             hint = did_you_mean(name, BUILT_IN.split())
             message = f"palatine has no plugin {name!r} and cannot load uWSGI's{hint}"
             if slot.name.startswith("need-"):
-                loader.problems.append(slot.origin.error(message))
+                slot.problem = slot.origin.error(message)
             else:
                 loader.warnings.append(f"{slot.origin}: {message}")
 

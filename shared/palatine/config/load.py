@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from palatine.codec.config_math import leading_int
 from palatine.config.directives import ACTIONS
 from palatine.config.files import Files, Parser
 from palatine.config.loader import Loader, Slot
@@ -15,19 +16,25 @@ from palatine.config.yaml_child import parse_yaml_in_child
 from palatine.errors import ConfigError
 
 
+class Verdict(NamedTuple):
+    """What became of an option: status "option", "placeholder", "unknown" or "refused", the last two with a reason."""
+
+    status: str
+    reason: ConfigError | None = None
+
+
 class Config(NamedTuple):
     """A configuration that was read.
 
-    `options` is every option and placeholder in uWSGI's order, as `--show-config` prints them; `settings` answers by
-    type; `warnings` are complete sentences starting with file:line:column; `problems` are the errors `load` raises
-    the first of (only `inspect` returns a Config that has any).
+    `options` is every option and placeholder in uWSGI's order, as `--show-config` prints them, and `verdicts` what
+    became of each; `settings` answers by type; `warnings` are complete lines starting with file:line:column, and
+    reading a sloppy value through `settings` adds to them. Only `inspect` returns one with refused options.
     """
 
     options: tuple[Option, ...]
+    verdicts: tuple[Verdict, ...]
     settings: Settings
     warnings: list[str]
-    problems: tuple[ConfigError, ...]
-    unknown: tuple[Option, ...]
 
 
 def load(
@@ -57,8 +64,9 @@ def load(
         yaml=yaml,
         is_reload=is_reload,
     )
-    if config.problems:
-        raise config.problems[0]
+    for verdict in config.verdicts:
+        if verdict.status == "refused" and verdict.reason:
+            raise verdict.reason
     return config
 
 
@@ -73,22 +81,17 @@ def inspect(
     yaml: Parser = parse_yaml_in_child,
     is_reload: bool = False,
 ) -> Config:
-    """As `load`, but errors about single options are returned in `problems`; raises only where reading cannot go on."""
+    """As `load`, but a refused option is a verdict; raises ConfigError only where reading cannot go on."""
     host = host or Host(cwd)
     table = Table(extra_options)
     files = Files({**default_readers(cwd, environ), **(readers or {})}, Magic(host), cwd, yaml)
     loader = Loader(table, files, ACTIONS, environ, hostname=lambda: host.fact("h"), is_reload=is_reload)
     loader.run(argv)
-    unknown = [slot for slot in loader.slots if slot.kind is None and not slot.used]
-    warnings = loader.warnings + [_unknown(slot, table) for slot in unknown if not loader.strict]
+    verdicts = tuple(_verdict(slot, table) for slot in loader.slots)
+    warnings = loader.warnings + [str(verdict.reason) for verdict in verdicts if verdict.status == "unknown"]
     effective = [option for slot in loader.slots for option in _effective(slot)]
-    return Config(
-        tuple(Option(slot.name, slot.value, slot.origin) for slot in loader.slots),
-        Settings(effective, table, warnings),
-        warnings,
-        tuple(loader.problems),
-        tuple(Option(slot.name, slot.value, slot.origin) for slot in unknown),
-    )
+    options = tuple(Option(slot.name, slot.value, slot.origin) for slot in loader.slots)
+    return Config(options, verdicts, Settings(effective, table, warnings), warnings)
 
 
 def _effective(slot: Slot) -> list[Option]:
@@ -98,6 +101,14 @@ def _effective(slot: Slot) -> list[Option]:
     return [Option(slot.name, slot.value, slot.origin), *(Option(*entry) for entry in slot.generated)]
 
 
-def _unknown(slot: Slot, table: Table) -> str:
+def _verdict(slot: Slot, table: Table) -> Verdict:
+    if slot.problem:
+        return Verdict("refused", slot.problem)
+    if slot.kind:
+        if slot.kind.type == "int" and leading_int(slot.value or "") < 0:
+            return Verdict("refused", slot.origin.error(f"{slot.name} = {slot.value}: it must not be negative"))
+        return Verdict("option")
+    if slot.used:
+        return Verdict("placeholder")
     hint = did_you_mean(slot.name, table.names())
-    return f'{slot.origin}: unknown option "{slot.name}", kept as a placeholder{hint}'
+    return Verdict("unknown", slot.origin.error(f'unknown option "{slot.name}", kept as a placeholder{hint}'))

@@ -41,7 +41,7 @@ LATE: Final = frozenset({"listen", "umask", "spooler-processes", "fallback-confi
 class Slot:
     """One option as it changes while the passes run."""
 
-    __slots__ = ("done", "generated", "kind", "name", "origin", "used", "value")
+    __slots__ = ("done", "generated", "kind", "name", "origin", "problem", "used", "value")
 
     def __init__(self, name: str, value: str | None, origin: Origin, kind: Kind | None) -> None:
         self.name = name
@@ -50,14 +50,15 @@ class Slot:
         self.kind = kind
         self.done = False  # applied already: later passes leave it alone
         self.used = False  # somebody asked for its value as a placeholder
+        self.problem: ConfigError | None = None  # why it is refused
         self.generated: list[Entry] = []  # what it stands for, if it is a declared option
 
 
 class Loader:
-    """One reading of one configuration: `run` once, then look at `slots`, `warnings` and `problems`.
+    """One reading of one configuration: `run` once, then look at `slots` and `warnings`.
 
-    `actions` holds, by canonical name, what a directive does to the loader. `problems` are errors that do not stop
-    the reading, so that all of them can be shown.
+    `actions` holds, by canonical name, what a directive does to the loader. An option that is refused keeps its
+    `problem` and does not stop the reading, so that all problems can be shown.
     """
 
     def __init__(
@@ -74,7 +75,6 @@ class Loader:
         self.files = files
         self.environ = dict(environ)
         self.slots: list[Slot] = []
-        self.problems: list[ConfigError] = []
         self.warnings: list[str] = []
         self.strict = False
         self.forbidden: dict[str, list[str]] = {}  # "blacklist" and "whitelist", while in force
@@ -111,12 +111,9 @@ class Loader:
         self._configure()
         if self._logic:
             self.warnings.append(f'{self._logic.origin}: "{self._logic.name}" is never ended')
-        if self.strict:
-            self.problems += [
-                slot.origin.error(f"[strict-mode] unknown config directive: {slot.name}")
-                for slot in self.slots
-                if not slot.kind and not slot.done
-            ]
+        for slot in self.slots if self.strict else ():
+            if not slot.kind and not slot.done:
+                slot.problem = slot.origin.error(f"[strict-mode] unknown config directive: {slot.name}")
 
     def option(self, name: str) -> str | None:
         """The value of the first option or placeholder called `name`, as `%(name)` sees it now."""
@@ -138,7 +135,7 @@ class Loader:
         kind = self.table.find(name)
         slot = self._append(Slot(name, value, origin, kind))
         if kind and kind.language:
-            self.problems.append(origin.error(foreign("option", name, kind.language)))
+            slot.problem = origin.error(foreign("option", name, kind.language))
         if kind and kind.immediate and kind.name not in LATE:
             slot.done = True
             self._act(slot, kind)
@@ -220,7 +217,8 @@ class Loader:
 
     def _expand_slot(self, slot: Slot, symbol: str, lookup: Callable[[str], str | None]) -> None:
         def work() -> None:
-            slot.value = expand(slot.value or "", symbol, lookup)
+            for value in expand(slot.value or "", symbol, lookup):
+                slot.value = value  # at once: the next reference may be to this very option
 
         self._locate(slot.origin, work)
 
@@ -253,7 +251,9 @@ class Loader:
         if kind is None:
             self.warnings.append(f'{slot.origin}: "{slot.name}" stands for the unknown option "{name}"')
         elif kind.name in self._actions:
-            self._actions[kind.name](self, Slot(name, value, slot.origin, kind), value)
+            part = Slot(name, value, slot.origin, kind)
+            self._actions[kind.name](self, part, value)
+            slot.problem = slot.problem or part.problem
         else:
             slot.generated.append(Entry(name, value, slot.origin))
 

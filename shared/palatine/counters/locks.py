@@ -11,7 +11,7 @@ from weakref import WeakMethod
 from palatine.counters import ofd
 from palatine.errors import DeadlineError
 
-#: How long `with lock:` waits, in seconds; what it guards takes microseconds.
+#: How long to wait by default, in seconds; what is done under such a lock takes microseconds.
 DEFAULT_TIMEOUT: Final = 5.0
 
 # The kernel can wait for such a lock or give up at once, but not wait until a deadline; so it is asked again and again.
@@ -21,15 +21,16 @@ _CLOSED: Final = -1
 
 
 class SharedLock:
-    """Byte `slot` of the 0600 file at `path`, which is made if need be. Not reentrant.
+    """Byte `slot` of the 0600 file at `path`, which is made if need be; `with` waits `timeout` seconds. Not reentrant.
 
     Processes exclude each other by an OFD lock, threads of one process, which would share that lock, by a thread lock.
     Each process opens the file for itself when it first acquires; a forked child lets go of what it inherited.
     """
 
-    def __init__(self, path: Path, slot: int = 0) -> None:
+    def __init__(self, path: Path, slot: int = 0, *, timeout: float = DEFAULT_TIMEOUT) -> None:
         """Opens nothing yet."""
         self.path = path
+        self.timeout = timeout
         self.slot = slot
         self._threads = allocate_lock()
         self._fd = _CLOSED
@@ -73,8 +74,8 @@ class SharedLock:
         self._threads = allocate_lock()
 
     def __enter__(self) -> None:
-        if not self.acquire():
-            raise DeadlineError(f"{self.path}: lock {self.slot} was not free within {DEFAULT_TIMEOUT:g} s")
+        if not self.acquire(self.timeout):
+            raise DeadlineError(f"{self.path}: lock {self.slot} was not free within {self.timeout:g} s")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -144,7 +144,7 @@ class Courier:
             delivery.expires_at, wants_peer, attempts=delivery.attempts, seed=int(delivery.id[:2], 16), until=0.0
         )
         event: Event = Due()
-        while not self.draining.is_set():
+        while isinstance(event, Succeeded | Failed) or not self.draining.is_set():
             if isinstance(event, Due):
                 state = attrs.evolve(state, present=self._registry.present(delivery.lane) is not None)
             state, action = decide(state, event, self._clock(), self.backoff)

@@ -67,6 +67,7 @@ def _add_places(parser: argparse.ArgumentParser, spec: Spec) -> None:
     group.add_argument(
         "--config", metavar="FILE", help=f"YAML file (default: /etc/palatine/{spec.name}.yaml if it is there)"
     )
+    group.add_argument("--check", action="store_true", help="check the file and leave")
     group.add_argument("--runtime-dir", metavar="DIR", help="sockets and counters (default: /run/palatine)")
     group.add_argument("--state-dir", metavar="DIR", help="what must survive (default: /var/lib/palatine)")
     group.add_argument("--user", metavar="NAME", help="run as this user, given as name or number")

@@ -39,6 +39,10 @@ def run(spec: Spec, argv: Sequence[str] | None = None) -> int:
     logs = Logs(spec.name, args.log_format, args.log_level or "info")
     ctx = Context(spec, args, logs, logs.install())
     try:
+        if args.check:
+            ctx.use_loader(lambda: _load(ctx))
+            ctx.log.info("config.good", path=ctx.document.path or None)
+            return exits.OK
         _prepare(ctx)
         trio.run(_live, ctx)
     except KeyboardInterrupt:

@@ -1,0 +1,73 @@
+"""`palatine reload`, `stop` and `log-level`: one request to each thing named, side by side; must never signal a pid."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+import trio
+
+from palatine.bus import request
+from palatine.cli.found import Found, look_everywhere, pick
+from palatine.errors import PalatineError
+from palatine.exits import OK, USAGE
+
+_ABOUT: Final = {
+    "reload": "Reload apps without losing a request; have daemons reread their configuration.",
+    "stop": "Finish what was begun, then stop.",
+    "log-level": "Change how much is logged, until the next restart.",
+}
+#: A reload answers when the new generation serves or has failed.
+_SECONDS: Final = {"reload": 120.0}
+
+
+def main(name: str, words: list[str]) -> int:
+    """0 if all did as asked, else the exit code of the first that did not."""
+    parser = argparse.ArgumentParser(prog=f"palatine {name}", description=_ABOUT[name])
+    if name == "log-level":
+        parser.add_argument("level", choices=("debug", "info", "warning", "error"))
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="daemons and instances, as `palatine status` shows them"
+    )
+    parser.add_argument("--all", action="store_true", help="everything that runs here")
+    parser.add_argument("--runtime-dir", metavar="DIR", help="look here only")
+    if name == "stop":
+        parser.add_argument("--now", action="store_true", help="do not wait for what was begun")
+    args = parser.parse_args(words)
+    things = look_everywhere(args.runtime_dir)
+    if not args.names and not args.all:
+        running = ", ".join(thing.name for some in things.values() for thing in some if thing.alive)
+        sys.stderr.write(f"palatine {name}: name some of these, or --all: {running or 'nothing runs here'}\n")
+        return USAGE
+    return trio.run(ask_all, name, _body(args), pick(args.names, things))
+
+
+def _body(args: argparse.Namespace) -> dict[str, Any]:
+    if "level" in args:
+        return {"level": args.level}
+    return {"drain": not args.now} if "now" in args else {}
+
+
+async def ask_all(kind: str, body: Any, things: Sequence[Found]) -> int:
+    """Ask everybody at once, and print each answer as it comes."""
+    codes: list[int] = []
+
+    async def ask(thing: Found) -> None:
+        try:
+            answer = await request(thing.ctl, kind, body, timeout=_SECONDS.get(kind, 10.0))
+        except PalatineError as error:
+            sys.stderr.write(f"{thing.name}: {error}\n")
+            codes.append(error.exit_status)
+        else:
+            sys.stdout.write(f"{thing.name}: {_told(answer)}\n")
+
+    async with trio.open_nursery() as nursery:
+        for thing in things:
+            nursery.start_soon(ask, thing)
+    return codes[0] if codes else OK
+
+
+def _told(answer: Any) -> str:
+    if not isinstance(answer, dict):
+        return str(answer)
+    return ", ".join(key if value is True else f"{key} {value}" for key, value in answer.items() if value is not False)

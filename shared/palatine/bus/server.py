@@ -136,7 +136,8 @@ class _Server:
         needed, handler = found
         if role < needed:
             raise PeerError(
-                f"{frame.type} needs an {needed.name.lower()}, uid {peer.uid} is a {role.name.lower()}", "forbidden"
+                f"{frame.type} needs the role {needed.name.lower()}, uid {peer.uid} has {role.name.lower()}",
+                "forbidden",
             )
         if len(self._working) >= CONCURRENCY:
             raise PeerError(f"{CONCURRENCY} requests are at work already", "busy")

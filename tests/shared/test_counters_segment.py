@@ -126,7 +126,7 @@ def test_texts_are_kept_per_bank(path: Path) -> None:
 
 
 @given(st.lists(st.binary(max_size=600), max_size=6))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_text_is_the_last_one_written_cut_to_its_room(tmp_path: Path, texts: list[bytes]) -> None:
     segment = published(tmp_path / "seg")
     with SegmentView.open(tmp_path / "seg") as view:
@@ -412,7 +412,7 @@ def test_a_sparse_giant_is_refused(path: Path) -> None:
 
 
 @given(data=st.data())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 def test_a_file_with_any_bytes_replaced_is_refused_or_readable(tmp_path: Path, data: st.DataObject) -> None:
     """Also its rows: whatever they hold, reading them gives numbers and texts."""
     path = tmp_path / "seg"
@@ -434,7 +434,7 @@ def test_a_file_with_any_bytes_replaced_is_refused_or_readable(tmp_path: Path, d
 
 
 @given(st.binary(max_size=2000))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_file_of_garbage_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "seg").write_bytes(data)
     with pytest.raises(ProtocolError):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palatine.codec import segment
@@ -108,6 +108,7 @@ def test_a_head_says_what_was_planned() -> None:
     assert head.fixed.size == head.fixed.rows_offset + layout.size
 
 
+@settings(deadline=None)
 @given(segments, st.dictionaries(names, st.text(max_size=20), max_size=3), st.data())
 def test_any_tables_make_the_round_trip(declared: list[Table], labels: dict[str, str], data: st.DataObject) -> None:
     rows = {table.name: data.draw(st.integers(0, 50)) for table in declared}
@@ -120,6 +121,7 @@ def test_any_tables_make_the_round_trip(declared: list[Table], labels: dict[str,
     ]
 
 
+@settings(deadline=None)
 @given(segments, st.data())
 def test_rows_are_aligned_and_apart(declared: list[Table], data: st.DataObject) -> None:
     layout = plan(declared, {table.name: data.draw(st.integers(0, 5)) for table in declared})
@@ -274,6 +276,7 @@ def test_rows_spread_over_many_tables_are_counted_together() -> None:
 FIXED_FIELDS = [(0, 8), (8, 2), (10, 2), (12, 4), (16, 8), (24, 8)]
 
 
+@settings(deadline=None)
 @given(st.sampled_from(FIXED_FIELDS), st.integers(0, U64))
 def test_a_fixed_header_with_any_number_is_refused_or_harmless(place: tuple[int, int], value: int) -> None:
     offset, size = place
@@ -282,6 +285,7 @@ def test_a_fixed_header_with_any_number_is_refused_or_harmless(place: tuple[int,
     refused_or_sound(signed_off(bytes(head)))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, len(head_of()) - 1), st.integers(0, 255)), min_size=1, max_size=8))
 def test_a_head_with_flipped_bytes_is_refused_or_harmless(changes: list[tuple[int, int]]) -> None:
     head = bytearray(head_of())
@@ -300,16 +304,19 @@ PLACES = ["name", "key", "help", "banks", "rows", "offset", "stride", "text", "f
 FIELD_PLACES = ["name", "kind", "unit", "help", "word", "merge", "snmp", "signed", "states"]
 
 
+@settings(deadline=None)
 @given(st.integers(0, len(INSTANCE) - 1), st.sampled_from(PLACES), json_values)
 def test_a_table_that_says_anything_is_refused_or_harmless(table: int, place: str, value: Any) -> None:
     refused_or_sound(rewritten(lambda said: said["tables"][table].update({place: value})))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 24), st.sampled_from(FIELD_PLACES), json_values)
 def test_a_field_that_says_anything_is_refused_or_harmless(field: int, place: str, value: Any) -> None:
     refused_or_sound(rewritten(lambda said: said["tables"][0]["fields"][field].update({place: value})))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=400))
 def test_garbage_is_refused(data: bytes) -> None:
     with pytest.raises(ProtocolError):

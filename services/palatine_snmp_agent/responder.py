@@ -8,32 +8,34 @@ Rules: RFC 1157 for v1, RFC 3416 for v2c, and these choices:
   because uWSGI does: a v1 manager that has polled the request counter of a uWSGI for years would otherwise lose the
   only number it asks for.
 - A request that cannot be answered within `max_reply` octets gets tooBig, a GETBULK fewer repetitions. The same goes
-  for one that makes the agent look at more than `MAX_LOOKS` cells: the manager's remedy, fewer names, is the same.
+  for one that makes the agent pass over more than `MAX_SKIPPED` cells: the remedy, fewer names, is the same.
 - A cell that cannot be read (its segment was cut short) is genErr at its index.
 """
 
 import hmac
-from collections.abc import Callable
-from functools import lru_cache
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterator
+from itertools import chain, repeat
+from typing import Final, NamedTuple, TypeVar
 
 from palatine.codec import ber, snmp
 from palatine.codec.snmp import Body, ErrorStatus, PduType, Version
 from palatine.errors import ProtocolError
-from palatine_snmp_agent.view import Target, View
+from palatine_snmp_agent.view import EXCEPTIONS, Target, View
 
 #: What an Ethernet frame holds after the heads of IPv4 and UDP: a reply is never fragmented.
 MAX_REPLY: Final = 1472
 #: Every manager takes this much: RFC 3417 section 3.2.1.
 LEAST_MAX_REPLY: Final = 484
-#: Cells one datagram may make the agent read on a walk: 2 ms at most.
-MAX_LOOKS: Final = 5000
+#: Cells without a value that one datagram may make the agent pass over: 2 ms at most.
+MAX_SKIPPED: Final = 5000
 #: Rows of a GETBULK, whatever `max_reply` would hold.
 MAX_REPETITIONS: Final = 1000
 #: Sets of names whose GET is remembered, per socket: managers poll the same few over and over.
 REMEMBERED_GETS: Final = 32
-#: Octets of the largest GET remembered, so that all of them together stay below half a MiB.
+#: Octets of the longest GET remembered: one of 35 of uWSGI's names.
 REMEMBERED_OCTETS: Final = 600
+
+_T = TypeVar("_T")
 
 #: Verdicts: the field of the agent's counter table that a datagram is counted in.
 GET: Final = "get_requests"
@@ -46,8 +48,9 @@ BAD_COMMUNITY: Final = "in_bad_community_names"
 UNKNOWN_PDU: Final = "unknown_pdus"
 
 _V1: Final = int(Version.V1)
-#: Tags of noSuchObject, noSuchInstance and endOfMibView begin here; those of values are below.
-_EXCEPTIONS: Final = 0x80
+#: Tags of what a walk passes over.
+_PASSED_OVER: Final = frozenset({ber.NULL, *range(EXCEPTIONS, 0x100)})
+_PASSED_OVER_BY_V1: Final = _PASSED_OVER | {snmp.COUNTER64}
 #: Most octets of a reply that are neither its version, its community nor its varbinds: four heads of at most 4 octets,
 #: request-id, error-status and error-index.
 _FRAME: Final = 4 * 4 + 3 * 7
@@ -62,11 +65,12 @@ class Verdict(NamedTuple):
     names: int = 0
 
 
-class _Answer(NamedTuple):
-    """What goes into a reply: varbinds already written, and how many names they answer."""
+class _Plan(NamedTuple):
+    """A GET read before: with whatever request-id it comes again, it is answered from these targets."""
 
-    varbinds: bytes
-    names: int
+    version: int
+    body: bytes
+    targets: tuple[Target, ...]
 
 
 class _Refusal(Exception):  # noqa: N818 - it is an answer, not an error of ours
@@ -79,7 +83,12 @@ class _Refusal(Exception):  # noqa: N818 - it is an answer, not an error of ours
 
 
 class Responder:
-    """Answers what comes in on one socket, from one view; an empty community matches nothing."""
+    """Answers what comes in on one socket, from one view; an empty community matches nothing.
+
+    A manager polls the same names over and over: its datagrams differ in their request-id only. What a GET came to is
+    remembered by all its octets before and after the request-id. The last one before it is its length, so a datagram
+    that agrees in all of them is the same GET, and need not be read again.
+    """
 
     def __init__(self, view: View, community: bytes, max_reply: int = MAX_REPLY) -> None:
         self._view = view
@@ -87,9 +96,10 @@ class Responder:
         self._max_reply = max(max_reply, LEAST_MAX_REPLY)
         self._heads = [snmp.write_head(version, community) for version in range(Version.V3)]
         self._room = self._max_reply - len(self._heads[0]) - _FRAME
-        self._remembered_targets = lru_cache(REMEMBERED_GETS)(self._targets)
-        self._services: dict[int, tuple[str, Callable[[int, bytes], _Answer]]] = {
-            PduType.GET: (GET, self._get),
+        self._plans: dict[tuple[bytes, bytes], _Plan] = {}
+        # Where the request-id began in the last GET remembered, by the octet that tells the form of its outer length.
+        self._request_id_at: dict[bytes, int] = {}
+        self._services: dict[int, tuple[str, Callable[[int, Body], list[bytes]]]] = {
             PduType.GET_NEXT: (GET_NEXT, self._get_next),
             PduType.GET_BULK: (GET_BULK, self._get_bulk),
             PduType.SET: (SET, self._set),
@@ -97,142 +107,164 @@ class Responder:
 
     def answer(self, datagram: bytes) -> Verdict:
         """The verdict on one datagram."""
+        at = self._request_id_at.get(datagram[1:2], 0)
+        if 0 < at < len(datagram):
+            end = at + datagram[at - 1]
+            plan = self._plans.get((datagram[:at], datagram[end:]))
+            if plan is not None:
+                version, body, targets = plan
+                return self._serve(GET, version, datagram[at:end], body, self._get, targets)
+        return self._read(datagram)
+
+    def _read(self, datagram: bytes) -> Verdict:
         try:
-            envelope = snmp.open_envelope(datagram)
+            version, community, pdu_type, request_id, octets = envelope = snmp.open_envelope(datagram)
+            if not (community and hmac.compare_digest(community, self._community)):
+                return Verdict(BAD_COMMUNITY)
+            body = snmp.read_body(octets)
         except snmp.VersionError:
             return Verdict(BAD_VERSION)
         except ProtocolError:
             return Verdict(MALFORMED)
-        version, community, pdu_type, request_id, body = envelope
-        if not (community and hmac.compare_digest(community, self._community)):
-            return Verdict(BAD_COMMUNITY)
+        if pdu_type == PduType.GET:
+            targets = tuple([self._view.target(varbind.oid) for varbind in body.varbinds])
+            self._remember(datagram, envelope, targets)
+            return self._serve(GET, version, request_id, octets, self._get, targets)
         counter, serve = self._services.get(pdu_type, (UNKNOWN_PDU, None))
         if serve is None or (version == _V1 and counter == GET_BULK):
             return Verdict(UNKNOWN_PDU)
-        try:
-            varbinds, names = serve(version, body)
-        except ProtocolError:
-            return Verdict(MALFORMED)
-        except _Refusal as refusal:
-            return self._refuse(counter, envelope, refusal)
-        reply = snmp.write_pdu(self._heads[version], PduType.RESPONSE, request_id, 0, 0, varbinds)
-        if len(reply) > self._max_reply:
-            return self._refuse(counter, envelope, _Refusal(ErrorStatus.TOO_BIG))
-        return Verdict(counter, reply, 0, names)
+        return self._serve(counter, version, request_id, octets, serve, body)
 
-    def _refuse(self, counter: str, envelope: snmp.Envelope, refusal: _Refusal) -> Verdict:
-        """The verdict with an error in it; the envelope's body has been read without fault."""
-        head = self._heads[envelope.version]
-        status, index = refusal.status, refusal.index
-        if status != ErrorStatus.TOO_BIG or envelope.version == _V1:
-            names = b"".join(map(snmp.write_varbind, snmp.read_body(envelope.body).varbinds))
-            reply = snmp.write_pdu(head, PduType.RESPONSE, envelope.request_id, status, index, names)
+    def _remember(self, datagram: bytes, envelope: snmp.Envelope, targets: tuple[Target, ...]) -> None:
+        if len(datagram) > REMEMBERED_OCTETS:
+            return
+        end = len(datagram) - len(envelope.body)
+        at = end - len(envelope.request_id)
+        if len(self._plans) >= REMEMBERED_GETS:
+            self._plans.clear()
+        self._plans[datagram[:at], datagram[end:]] = _Plan(envelope.version, envelope.body, targets)
+        self._request_id_at[datagram[1:2]] = at
+
+    def _serve(
+        self,
+        counter: str,
+        version: int,
+        request_id: bytes,
+        octets: bytes,
+        serve: Callable[[int, _T], list[bytes]],
+        what: _T,
+    ) -> Verdict:
+        """The verdict on a request read without fault; `octets` is its body, `what` the same as `serve` wants it."""
+        try:
+            if len(octets) > self._max_reply:  # its names alone do not fit into a reply
+                raise _Refusal(ErrorStatus.TOO_BIG)
+            written = serve(version, what)
+            head = self._heads[version]
+            reply = snmp.write_pdu(head, PduType.RESPONSE, request_id, 0, 0, b"".join(written))
+            if len(reply) > self._max_reply:
+                raise _Refusal(ErrorStatus.TOO_BIG)
+        except _Refusal as refusal:
+            return self._refuse(counter, version, request_id, octets, refusal)
+        return Verdict(counter, reply, 0, len(written))
+
+    def _refuse(self, counter: str, version: int, request_id: bytes, octets: bytes, refusal: _Refusal) -> Verdict:
+        head = self._heads[version]
+        if refusal.status != ErrorStatus.TOO_BIG or version == _V1:
+            names = b"".join(map(snmp.write_varbind, snmp.read_body(octets).varbinds))
+            reply = snmp.write_pdu(head, PduType.RESPONSE, request_id, refusal.status, refusal.index, names)
             if len(reply) <= self._max_reply:
-                return Verdict(counter, reply, status)
+                return Verdict(counter, reply, refusal.status)
         # v2c's form; v1's too where the request itself is longer than a reply may be and cannot be sent back.
         status = int(ErrorStatus.TOO_BIG)
-        return Verdict(counter, snmp.write_pdu(head, PduType.RESPONSE, envelope.request_id, status, 0, b""), status)
+        return Verdict(counter, snmp.write_pdu(head, PduType.RESPONSE, request_id, status, 0, b""), status)
 
-    def _read(self, octets: bytes) -> Body:
-        body = snmp.read_body(octets)
-        if len(octets) > self._max_reply:  # the names alone do not fit into a reply
-            raise _Refusal(ErrorStatus.TOO_BIG)
-        return body
-
-    def _targets(self, octets: bytes) -> tuple[Target, ...]:
-        return tuple(self._view.target(varbind.oid) for varbind in self._read(octets).varbinds)
-
-    def _get(self, version: int, octets: bytes) -> _Answer:
-        find = self._remembered_targets if len(octets) <= REMEMBERED_OCTETS else self._targets
-        targets = find(octets)
+    def _get(self, version: int, targets: tuple[Target, ...]) -> list[bytes]:
         self._view.begin()
         written: list[bytes] = []
         try:
             for name, read in targets:
                 value = read()
-                if value[0] >= _EXCEPTIONS and version == _V1:
+                if value[0] >= EXCEPTIONS and version == _V1:
                     raise _Refusal(ErrorStatus.NO_SUCH_NAME, len(written) + 1)
                 written.append(ber.encode(ber.SEQUENCE, name + value))
         except ProtocolError as error:
             raise _Refusal(ErrorStatus.GEN_ERR, len(written) + 1) from error
-        return _Answer(b"".join(written), len(written))
+        return written
 
-    def _get_next(self, version: int, octets: bytes) -> _Answer:
-        body = self._read(octets)
+    def _get_next(self, version: int, body: Body) -> list[bytes]:
         walk = _Walk(self._view, hide_counter64=version == _V1)
         written: list[bytes] = []
         try:
             for varbind in body.varbinds:
-                cursor = _Cursor(self._view, varbind.oid)
-                written.append(walk.step(cursor))
-                if cursor.ended and version == _V1:
-                    raise _Refusal(ErrorStatus.NO_SUCH_NAME, len(written))
-                if walk.looks > MAX_LOOKS:
+                step = next(walk.steps(varbind.oid), None)
+                if step is None:
                     raise _Refusal(ErrorStatus.TOO_BIG)
+                written.append(step)
+                if walk.ended and version == _V1:
+                    raise _Refusal(ErrorStatus.NO_SUCH_NAME, len(written))
         except ProtocolError as error:
             raise _Refusal(ErrorStatus.GEN_ERR, len(written) + 1) from error
-        return _Answer(b"".join(written), len(written))
+        return written
 
-    def _get_bulk(self, _version: int, octets: bytes) -> _Answer:
-        body = self._read(octets)
-        walk = _Walk(self._view, hide_counter64=False)
-        cursors = [_Cursor(self._view, varbind.oid) for varbind in body.varbinds]
+    def _get_bulk(self, _version: int, body: Body) -> list[bytes]:
         once = max(body.non_repeaters, 0)
+        repetitions = min(max(body.max_repetitions, 0), MAX_REPETITIONS)
+        names = [varbind.oid for varbind in body.varbinds]
         written: list[bytes] = []
         try:
-            room = walk.row(cursors[:once], written, self._room)
-            for _ in range(min(body.max_repetitions, MAX_REPETITIONS)):
-                room = walk.row(cursors[once:], written, room)
-                if room < 0 or all(cursor.ended for cursor in cursors[once:]):
-                    break
+            room = self._rows(names[:once], 1, written, self._room)
+            self._rows(names[once:], repetitions, written, room)
         except ProtocolError as error:
             raise _Refusal(ErrorStatus.GEN_ERR, 1) from error
-        return _Answer(b"".join(written), len(written))
+        return written
 
-    def _set(self, version: int, octets: bytes) -> _Answer:
-        if not self._read(octets).varbinds:
-            return _Answer(b"", 0)
+    def _rows(self, names: list[bytes], repetitions: int, written: list[bytes], room: int) -> int:
+        """Add up to so many rows of what follows each name, as long as there is room; returns what is left of it."""
+        walk = _Walk(self._view, hide_counter64=False)
+        columns = [walk.steps(name) for name in names]
+        for column in chain.from_iterable(repeat(columns, repetitions)):
+            step = next(column, None)
+            if step is None or len(step) > room:
+                return 0
+            room -= len(step)
+            written.append(step)
+            if walk.ended == len(columns) and column is columns[-1]:
+                break
+        return room
+
+    def _set(self, version: int, body: Body) -> list[bytes]:
+        if not body.varbinds:
+            return []
         # RFC 1157 section 4.1.5 names this noSuchName, not readOnly; RFC 3416 section 4.2.5 (2) notWritable.
         raise _Refusal(ErrorStatus.NO_SUCH_NAME if version == _V1 else ErrorStatus.NOT_WRITABLE, 1)
 
 
-class _Cursor:
-    """Where the walk of one requested name has come to."""
-
-    __slots__ = ("ended", "name", "position")
-
-    def __init__(self, view: View, oid: bytes) -> None:
-        self.name = ber.encode(ber.OBJECT_IDENTIFIER, oid)
-        self.position = view.position(oid)
-        self.ended = False
-
-
 class _Walk:
-    """The steps one datagram makes through a view."""
+    """The steps one datagram makes through a view; counts the columns that came to the end."""
 
     def __init__(self, view: View, *, hide_counter64: bool) -> None:
         view.begin()
         self._view = view
-        self._hide_counter64 = hide_counter64
-        self.looks = 0
+        self._passed_over = _PASSED_OVER_BY_V1 if hide_counter64 else _PASSED_OVER
+        self._patience = MAX_SKIPPED
+        self.ended = 0
 
-    def step(self, cursor: _Cursor) -> bytes:
-        """The varbind after the cursor, written; the cursor's own name and endOfMibView where there is none."""
-        found = None if cursor.ended else self._view.following(cursor.position, hide_counter64=self._hide_counter64)
-        if found is None:
-            self.looks += 0 if cursor.ended else len(self._view) - cursor.position
-            cursor.ended = True
-            return ber.encode(ber.SEQUENCE, cursor.name + snmp.END_OF_MIB_VIEW)
-        self.looks += found.position - cursor.position
-        cursor.position, cursor.name, value = found
-        return ber.encode(ber.SEQUENCE, cursor.name + value)
+    def steps(self, oid: bytes) -> Iterator[bytes]:
+        """The varbinds after a name, written; then, for ever, the last name with endOfMibView.
 
-    def row(self, cursors: list[_Cursor], written: list[bytes], room: int) -> int:
-        """One step of each cursor into `written`; the octets of room left, -1 where the row had to be broken off."""
-        for cursor in cursors:
-            varbind = self.step(cursor)
-            room -= len(varbind)
-            if room < 0 or self.looks > MAX_LOOKS:
-                return -1
-            written.append(varbind)
-        return room
+        Stops where the datagram has made us pass over too many cells.
+        """
+        passed_over, encode, sequence = self._passed_over, ber.encode, ber.SEQUENCE  # looked up once, not 60 times
+        last = ber.encode(ber.OBJECT_IDENTIFIER, oid)
+        for name, read in self._view.after(oid):
+            value = read()
+            if value[0] not in passed_over:
+                last = name
+                yield encode(sequence, name + value)
+            elif self._patience:
+                self._patience -= 1
+            else:
+                return
+        self.ended += 1
+        while True:
+            yield encode(sequence, last + snmp.END_OF_MIB_VIEW)

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 from palatine.codec import ber, snmp
 from palatine.codec.segment import Placed
+from palatine.codec.segment_rows import WORD
 from palatine.errors import ProtocolError
 from palatine_snmp_agent.view import Cell, Reader, View
 
@@ -57,26 +58,25 @@ def instance_view(segment: Source, *, null_unset: bool = False) -> View:
     workers = _Table(segment, "workers").placed.rows
 
     def begin() -> None:
-        cores.forget()
-        values.forget()
+        cores.octets = values.octets = b""
 
     cells = [*_request_cells(cores, workers), *_value_cells(values, null_unset=null_unset)]
     if null_unset:
         used = {cell.arcs[-1] for cell in cells if cell.arcs[:-1] == _GENERAL}
         unused = set(range(1, _UWSGI_GENERAL + 1)) - used
-        cells += [Cell((*_GENERAL, arc), _unset, snmp.NULL) for arc in unused]
+        cells += [Cell((*_GENERAL, arc), lambda: snmp.NULL) for arc in unused]
     general = range(1, max(_UWSGI_GENERAL, _BEFORE_WORKER_1 + workers) + 1)
     objects = {(*_GENERAL, arc) for arc in general} | {(*_CUSTOM, row + 1) for row in range(values.placed.rows)}
     return View(cells, objects, begin)
 
 
 class _Table:
-    """A table of a segment, copied at most once per datagram."""
+    """A table of a segment, copied at most once per datagram: `octets` is empty until somebody calls `copy`."""
 
     def __init__(self, segment: Source, name: str) -> None:
         self._segment = segment
         self._name = name
-        self._data: bytes | None = None
+        self.octets = b""
         try:
             self.placed = segment.placed(name)
         except KeyError as error:
@@ -84,16 +84,13 @@ class _Table:
         if self.placed.rows * self.placed.stride * self.placed.table.banks > MAX_TABLE_OCTETS:
             raise ProtocolError(f"table {name} is too large to be read for every datagram")
 
-    def forget(self) -> None:
-        self._data = None
-
-    def data(self) -> bytes:
-        data = self._data
-        if data is None:
-            data = self._data = self._segment.copy(self._name)
-        return data
+    def copy(self) -> bytes:
+        """The table as it is now, kept until `octets` is emptied."""
+        self.octets = self._segment.copy(self._name)
+        return self.octets
 
     def word(self, field: str) -> int:
+        """Which word of a row a field is."""
         try:
             return self.placed.table.word(field)
         except KeyError as error:
@@ -104,45 +101,45 @@ def _request_cells(cores: _Table, workers: int) -> Iterator[Cell]:
     rows = cores.placed.rows
     if workers and rows % workers:
         raise ProtocolError(f"{rows} cores of {workers} workers")
+    banks = range(cores.placed.table.banks)
     # The banks stand one after the other: all rows of both are one run.
-    yield Cell((*_GENERAL, _TOTAL), _requests(cores, [0], rows * cores.placed.table.banks))
+    yield Cell((*_GENERAL, _TOTAL), _requests(cores, [0], rows * len(banks)))
     threads = rows // workers if workers else 0
     for worker in range(workers):
-        firsts = [bank * rows + worker * threads for bank in range(cores.placed.table.banks)]
+        firsts = [bank * rows + worker * threads for bank in banks]
         yield Cell((*_GENERAL, _BEFORE_WORKER_1 + 1 + worker), _requests(cores, firsts, threads))
 
 
 def _requests(cores: _Table, firsts: list[int], count: int) -> Reader:
     """Reads the sum of `requests` over `count` rows from each of the rows `firsts`."""
     stride = cores.placed.stride
-    offset = cores.word("requests") * struct.calcsize("=Q")
-    gap = stride - struct.calcsize("=Q")
-    column = struct.Struct("=" + f"{gap}x".join(["Q"] * count))
-    starts = [first * stride + offset for first in firsts]
+    column = struct.Struct("=" + f"{stride - WORD}x".join(["Q"] * count)).unpack_from
+    starts = [first * stride + cores.word("requests") * WORD for first in firsts]
 
     def read() -> bytes:
-        data = cores.data()
-        return snmp.counter64(sum([sum(column.unpack_from(data, start)) for start in starts]))
+        octets = cores.octets or cores.copy()
+        total = 0
+        for start in starts:
+            total += sum(column(octets, start))
+        return snmp.counter64(total)
 
     return read
 
 
 def _value_cells(values: _Table, *, null_unset: bool) -> Iterator[Cell]:
+    unset = snmp.NULL if null_unset else snmp.NO_SUCH_INSTANCE
+    for row in range(values.placed.rows):
+        yield Cell((*_CUSTOM, row + 1), _value(values, row * values.placed.stride, unset))
+
+
+def _value(values: _Table, start: int, unset: bytes) -> Reader:
+    """Reads the value whose row starts at this offset of the table."""
+    words_at = struct.Struct(f"={len(values.placed.table.fields)}Q").unpack_from
     kind, value = values.word("type"), values.word("value")
-    row = struct.Struct(f"={len(values.placed.table.fields)}Q")
-    absent = snmp.NULL if null_unset else snmp.NO_SUCH_INSTANCE
-    for index in range(values.placed.rows):
-        yield Cell((*_CUSTOM, index + 1), _value(values, row, index * values.placed.stride, kind, value), absent)
 
-
-def _value(values: _Table, row: struct.Struct, start: int, kind: int, value: int) -> Reader:
-    def read() -> bytes | None:
-        words = row.unpack_from(values.data(), start)
+    def read() -> bytes:
+        words = words_at(values.octets or values.copy(), start)
         write = _WRITERS.get(words[kind])
-        return write(words[value]) if write is not None else None
+        return unset if write is None else write(words[value])
 
     return read
-
-
-def _unset() -> None:
-    return

@@ -5,39 +5,29 @@ It must never know protocol versions, PDUs or where values come from.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, NamedTuple
 
 from palatine.codec import ber, snmp
 
-#: Reads a cell: a whole value element, or None while the cell has no value. Raises ProtocolError if it cannot.
-Reader = Callable[[], bytes | None]
+#: Reads a cell: a whole value element, or NULL or an exception while it has no value. ProtocolError if it cannot.
+Reader = Callable[[], bytes]
+#: Tags of noSuchObject, noSuchInstance and endOfMibView begin here; those of values are below.
+EXCEPTIONS: Final = snmp.NO_SUCH_OBJECT[0]
 
 
 class Cell(NamedTuple):
-    """One instance of an object: its name, and how to read it.
-
-    `absent` is what an exact GET gets while the cell has no value; walks skip such a cell whatever it says.
-    """
+    """One instance of an object: its name, and how to read it."""
 
     arcs: ber.Oid
     read: Reader
-    absent: bytes = snmp.NO_SUCH_INSTANCE
 
 
 class Target(NamedTuple):
-    """A name ready to be answered by exact GETs: its element, and a function that gives its value or exception."""
+    """A name ready to be answered by exact GETs: its element, and how to read its value or exception."""
 
     name: bytes
-    value: Callable[[], bytes]
-
-
-class Found(NamedTuple):
-    """A cell met on a walk: the position to go on from, its name's element and its value."""
-
-    position: int
-    name: bytes
-    value: bytes
+    read: Reader
 
 
 def _nothing() -> None:
@@ -58,7 +48,9 @@ class View:
         self.begin = begin
         self._arcs = [cell.arcs for cell in ordered]
         self._cells = dict(zip(self._arcs, ordered, strict=True))
-        self._steps = [(cell.read, _name_element(ber.oid_octets(cell.arcs))) for cell in ordered]
+        self._steps = [
+            Target(ber.encode(ber.OBJECT_IDENTIFIER, ber.oid_octets(cell.arcs)), cell.read) for cell in ordered
+        ]
         self._objects = frozenset(objects)
         self._depths = sorted({len(name) for name in self._objects})
         if len(self._cells) != len(ordered):
@@ -70,27 +62,15 @@ class View:
     def target(self, oid: bytes) -> Target:
         """What answers GETs of the name with these content octets, whether it is in the view or not."""
         arcs = ber.oid_arcs(oid)
+        name = ber.encode(ber.OBJECT_IDENTIFIER, oid)
         cell = self._cells.get(arcs)
         if cell is not None:
-            read, absent = cell.read, cell.absent
-            return Target(_name_element(oid), lambda: read() or absent)
+            return Target(name, cell.read)
         known = any(arcs[:depth] in self._objects for depth in self._depths)
         exception = snmp.NO_SUCH_INSTANCE if known else snmp.NO_SUCH_OBJECT
-        return Target(_name_element(oid), lambda: exception)
+        return Target(name, lambda: exception)
 
-    def position(self, oid: bytes) -> int:
-        """Where the cells after the name with these content octets begin, for `following`."""
-        return bisect_right(self._arcs, ber.oid_arcs(oid))
-
-    def following(self, position: int, *, hide_counter64: bool) -> Found | None:
-        """The first cell at or after `position` that has a value; None at the end of the view."""
-        for index in range(position, len(self._steps)):
-            read, name = self._steps[index]
-            value = read()
-            if value is not None and not (hide_counter64 and value[0] == snmp.COUNTER64):
-                return Found(index + 1, name, value)
-        return None
-
-
-def _name_element(oid: bytes) -> bytes:
-    return ber.encode(ber.OBJECT_IDENTIFIER, oid)
+    def after(self, oid: bytes) -> Iterator[Target]:
+        """The cells after the name with these content octets, in order, whether they have a value or not."""
+        position = bisect_right(self._arcs, ber.oid_arcs(oid))
+        return map(self._steps.__getitem__, range(position, len(self._steps)))

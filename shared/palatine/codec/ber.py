@@ -99,7 +99,7 @@ def encode(tag: int, octets: bytes) -> bytes:
     """The element with this tag octet and content."""
     length = len(octets)
     if length < 0x80:
-        return bytes((tag, length)) + octets
+        return (tag << 8 | length).to_bytes(2, "big") + octets
     return bytes((tag,)) + encode_length(length) + octets
 
 

@@ -10,6 +10,7 @@ The values are tuples, not attrs classes: an agent makes several per datagram, a
 time. Request-ids stay the octets they came as, because a manager matches replies by them and uWSGI echoes them.
 """
 
+import struct
 from enum import IntEnum
 from typing import Final, NamedTuple
 
@@ -108,6 +109,8 @@ _VALUE_OCTETS: Final = {
     END_OF_MIB_VIEW[0]: (0, 0),
 }
 _UNSIGNED: Final = frozenset({COUNTER32, GAUGE32, TIME_TICKS, COUNTER64})
+_FIXED_32: Final = struct.Struct(">BBI").pack
+_FIXED_64: Final = struct.Struct(">BBQ").pack
 _NO_ERROR: Final = ber.encode_integer(0) * 2
 _EMPTY: Final = frozenset(element[0] for element in (NULL, NO_SUCH_OBJECT, NO_SUCH_INSTANCE, END_OF_MIB_VIEW))
 
@@ -288,17 +291,17 @@ def write_varbind(varbind: Varbind) -> bytes:
 
 def counter32(value: int) -> bytes:
     """A Counter32 of always 4 content octets, as uWSGI's agent writes it; takes the value modulo 2^32."""
-    return b"\x41\x04" + (value & 0xFFFFFFFF).to_bytes(4, "big")
+    return _FIXED_32(COUNTER32, 4, value & 0xFFFFFFFF)
 
 
 def gauge32(value: int) -> bytes:
     """A Gauge32 of always 4 content octets, as uWSGI's agent writes it; takes the value modulo 2^32."""
-    return b"\x42\x04" + (value & 0xFFFFFFFF).to_bytes(4, "big")
+    return _FIXED_32(GAUGE32, 4, value & 0xFFFFFFFF)
 
 
 def counter64(value: int) -> bytes:
     """A Counter64 of always 8 content octets, as uWSGI's agent writes it; takes the value modulo 2^64."""
-    return b"\x46\x08" + (value & 0xFFFFFFFFFFFFFFFF).to_bytes(8, "big")
+    return _FIXED_64(COUNTER64, 8, value & 0xFFFFFFFFFFFFFFFF)
 
 
 def integer32(value: int) -> bytes:

@@ -1,0 +1,194 @@
+"""A stats document as bytes, fast: the text of `document`, put together from parts laid out once.
+
+Everything that does not change is laid out at the start and cut at the places where numbers go. A render turns all
+numbers into text by one msgspec call (13 us for 1,800 of them; `%` takes 97) and joins. An instance in which nothing
+moved since the last scrape is known by comparing its tables, and costs a few preads.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from palatine.counters import SegmentView
+from palatine_stats_exporter.document import (
+    WORKERS,
+    Form,
+    app_labels,
+    app_values,
+    cell_value,
+    cells,
+    core_values,
+    outline,
+    variables,
+)
+from palatine_stats_exporter.layout import SLOT, Hole, lay_out
+from palatine_stats_exporter.reading import APP_KEYS, CORE_KEYS, WORKER_KEYS, Activity, Columns, Reader, Snapshot
+
+#: Levels of indentation: of a worker in the list of workers, of a core in its list of cores.
+_WORKER_INDENT: Final = 2
+_CORE_INDENT: Final = 4
+#: Begins the part of a core that depends on whether it serves a request.
+_TAIL: Final = '"vars":'
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Encoder:
+    """Renders one instance's document in one form, again and again. Used by one thread."""
+
+    def __init__(self, view: SegmentView, form: Form) -> None:
+        """ProtocolError if the segment is not an app-server's."""
+        self._reader = Reader(view)
+        self._frame = _Frame(view, form)
+        self._workers = _Workers(self._reader, form)
+        self._snapshot: Snapshot | None = None
+        self._rendered = b""
+
+    def render(self) -> bytes:
+        """The document as it is now; ProtocolError if the segment was cut short."""
+        moved = self._frame.refresh()
+        snapshot = self._reader.snapshot(self._frame.generation)
+        if moved or snapshot != self._snapshot:
+            columns = self._reader.decode(snapshot)
+            self._rendered = self._workers.render(self._frame.before, columns, self._frame.after)
+            # a core's activity is not in the tables compared: a busy instance is rendered anew each time
+            self._snapshot = None if columns.busy else snapshot
+        return self._rendered
+
+
+class _Frame:
+    """What stands around the workers: put together again when a table it takes numbers from has moved."""
+
+    def __init__(self, view: SegmentView, form: Form) -> None:
+        shape = outline(view, form)
+        order = list(shape)
+        at = order.index("workers")
+        self._view = view
+        self._texts = [half.split(SLOT) for half in lay_out(shape, minified=form.minified).split(WORKERS)]
+        self._cells = [list(cells([shape[key] for key in keys])) for keys in (order[:at], order[at + 1 :])]
+        self._tables = sorted({"server", *(cell.table for half in self._cells for cell in half)} & set(view.tables))
+        self._copies: list[bytes] = []
+        self.before = self.after = b""
+        self.generation = 0
+
+    def refresh(self) -> bool:
+        """Read the tables; whether anything moved."""
+        copies = [self._view.copy(table) for table in self._tables]
+        if copies == self._copies:
+            return False
+        rows = {table: self._view.read(table) for table in self._tables}
+        self._copies = copies
+        self.generation = rows["server"][0].get("generation", 0)
+        self.before, self.after = (
+            _joined(texts, [str(cell_value(cell, rows)) for cell in half]).encode()
+            for texts, half in zip(self._texts, self._cells, strict=True)
+        )
+        return True
+
+
+class _Workers:
+    """The list of workers: texts and numbers take turns, and every worker has equally many of both."""
+
+    def __init__(self, reader: Reader, form: Form) -> None:
+        self._minified = form.minified
+        self._count = reader.workers
+        self._cores = 0 if form.no_cores else reader.cores
+        self._idle = self._tail(None).encode()
+        texts = self._shape(reader, no_cores=form.no_cores).split(SLOT)
+        comma = "," if form.minified else ",\n"
+        self._slots = len(texts) - 1
+        joint = f"{texts[-1]}{comma}{texts[0]}"
+        between = [text.encode() for text in [*texts[1:-1], joint]]
+        self._opening, self._closing = (text.encode() for text in self._brackets(texts[0], texts[-1]))
+        #: texts at even places, numbers at odd ones
+        self._pieces: list[bytes] = [b""] * (2 * self._slots * self._count)
+        self._pieces[1::2] = between * self._count
+        self._values: list[Any] = [0] * (self._slots * self._count)
+        self._known: dict[bytes, tuple[bytes, bytes]] = {}
+
+    def render(self, before: bytes, columns: Columns, after: bytes) -> bytes:
+        """The whole document, from what stands before and after the workers and their numbers."""
+        if not self._count:
+            return b"".join((before, self._opening, self._closing, after))
+        values, slots = self._values, self._slots
+        for at, column in enumerate(self._ordered(columns)):
+            values[at::slots] = column
+        numbers = _encode(values)[1:-1].split(b",")
+        if self._cores:
+            tails = self._tails(columns.busy)
+            for core in range(self._cores):
+                numbers[slots - (self._cores - core) * (len(CORE_KEYS) + 1) + len(CORE_KEYS) :: slots] = tails[
+                    core :: self._cores
+                ]
+        pieces = self._pieces
+        pieces[0::2] = numbers
+        pieces[-1] = self._closing
+        return b"".join((before, self._opening, *pieces, after))
+
+    def _ordered(self, columns: Columns) -> Iterable[Any]:
+        """The columns in the order of a worker's slots; zeros hold the places of the cores' tails."""
+        for key in WORKER_KEYS:
+            yield columns.workers[key]
+        for app in columns.apps:
+            for key in APP_KEYS:
+                yield app[key]
+        nothing = [0] * self._count
+        for core in range(self._cores):
+            for key in CORE_KEYS:
+                yield columns.cores[key][core :: self._cores]
+            yield nothing
+
+    def _tails(self, busy: Mapping[int, Activity]) -> list[bytes]:
+        """The tail of each core; what was laid out for a text is kept until no core shows that text."""
+        tails = [self._idle] * (self._cores * self._count)
+        known, self._known = self._known, {}
+        for row, (text, started) in busy.items():
+            halves = known.get(text)
+            if halves is None:
+                before, after = self._tail(Activity(text, 0)).encode().split(SLOT.encode())
+                halves = before, after
+            self._known[text] = halves
+            tails[row] = b"%s%d%s" % (halves[0], started, halves[1])
+        return tails
+
+    def _shape(self, reader: Reader, *, no_cores: bool) -> str:
+        """One worker, indented, with a slot for each number and each core's tail."""
+        worker: dict[str, Any] = dict.fromkeys(WORKER_KEYS, SLOT)
+        worker["apps"] = [app_values(app_labels(reader.view, index), SLOT, SLOT, SLOT) for index in range(reader.apps)]
+        if not no_cores:
+            worker["cores"] = [Hole(f"{self._core(index)}{SLOT}") for index in range(reader.cores)]
+        return self._tabs(_WORKER_INDENT) + lay_out(worker, minified=self._minified, indent=_WORKER_INDENT)
+
+    def _core(self, number: int) -> str:
+        """A core up to its tail, indented."""
+        shape = core_values(number, [SLOT] * len(CORE_KEYS), None)
+        text = lay_out(shape, minified=self._minified, indent=_CORE_INDENT)
+        return self._tabs(_CORE_INDENT) + text[: text.index(_TAIL)]
+
+    def _tail(self, activity: Activity | None) -> str:
+        """The end of a core, from `vars` on; a slot for the time when the request began."""
+        shape = core_values(0, [0] * len(CORE_KEYS), None)
+        if activity is not None:
+            shape["vars"], shape["req_info"] = variables(activity.text), {"request_start": SLOT}
+        text = lay_out(shape, minified=self._minified, indent=_CORE_INDENT)
+        return text[text.index(_TAIL) :]
+
+    def _brackets(self, first: str, last: str) -> tuple[str, str]:
+        """What opens the list and its first worker, and what closes its last worker and the list."""
+        empty = lay_out([], minified=self._minified, indent=_WORKER_INDENT - 1)
+        if not self._count:
+            return empty, ""
+        newline = "" if self._minified else "\n"
+        return f"[{newline}{first}", f"{last}{newline}{self._tabs(_WORKER_INDENT - 1)}]"
+
+    def _tabs(self, indent: int) -> str:
+        return "" if self._minified else "\t" * indent
+
+
+def _joined(texts: list[str], numbers: list[str]) -> str:
+    """Texts with numbers between them."""
+    pieces = [""] * (2 * len(texts) - 1)
+    pieces[0::2] = texts
+    pieces[1::2] = numbers
+    return "".join(pieces)

@@ -1,0 +1,181 @@
+"""The daemon's parts put together: serving thread, instances, pages, and its own counters; holds no state of its own."""
+
+import resource
+import time
+from contextlib import closing
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+import structlog
+import trio
+
+from palatine.counters import Segment
+from palatine.daemon import Context
+from palatine_stats_exporter import metrics, web
+from palatine_stats_exporter.board import Board, Facts, Unreadable, summary
+from palatine_stats_exporter.instances import Instances
+from palatine_stats_exporter.live import Live
+from palatine_stats_exporter.serving import StatsServer
+from palatine_stats_exporter.waiting import Tally
+
+#: How often counts go to the segment and the serving thread is looked at.
+_ROUND_SECONDS: Final = 1.0
+
+_log = structlog.get_logger()
+
+
+class Pages:
+    """What is served by HTTP, from the board; counts what it does."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self.metrics_pages = 0
+        self.pages = 0
+        self.bytes_out = 0
+        self.errors = 0
+        self.seconds = 0.0
+        self._reasons: dict[str, str] = {}
+
+    def paths(self) -> dict[str, Any]:
+        """Functions by path."""
+        return {"/metrics": self.metrics, "/api/v1/instances": self.instances}
+
+    def metrics(self) -> web.Page:
+        """The page for Prometheus."""
+        self.metrics_pages += 1
+        facts, unreadable = self._look()
+        own = {
+            "uwsgi_exporter_scrapes_total": self.metrics_pages,
+            "uwsgi_exporter_scrape_errors_total": self.errors,
+            "uwsgi_exporter_last_scrape_error": int(bool(unreadable)),
+            "uwsgi_exporter_scrape_duration_seconds": self.seconds,
+        }
+        return web.Page(metrics.render(facts, unreadable, own), metrics.CONTENT_TYPE)
+
+    def instances(self) -> web.Page:
+        """All instances as JSON."""
+        return web.Page(self.state())
+
+    def state(self) -> bytes:
+        """All instances as JSON, in one line."""
+        facts, unreadable = self._look()
+        return msgspec.json.encode(
+            {
+                "now": time.time(),
+                "instances": [summary(one) for one in facts],
+                "unreadable": [{"name": one.name, "reason": one.reason} for one in unreadable],
+            }
+        )
+
+    def count(self, size: int) -> None:
+        """An answer of so many bytes went out."""
+        self.pages += 1
+        self.bytes_out += size
+
+    def _look(self) -> tuple[list[Facts], list[Unreadable]]:
+        began = time.perf_counter()
+        facts, unreadable = self._board.look()
+        self.seconds = time.perf_counter() - began
+        self.errors += len(unreadable)
+        reasons = {one.name: one.reason for one in unreadable}
+        for name, reason in reasons.items():
+            if self._reasons.get(name) != reason:
+                _log.warning("instance.unreadable", instance=name, reason=reason)
+        self._reasons = reasons
+        return facts, unreadable
+
+
+async def serve(ctx: Context, address: str) -> None:
+    """Serve until the daemon drains; `address` is where pages go, "" for none."""
+    allow_descriptors()
+    listener = web.listen(address) if address else None
+    server = StatsServer(on_error=lambda error: _log.warning("stats.failed", reason=str(error)))
+    counts = Counts(ctx.segment, server.tally)
+    instances = Instances(ctx.runtime_dir, server, on_change=lambda: counts.instances(instances))
+    board = Board(instances.served)
+    pages = Pages(board)
+    ctx.on_statistics(lambda: {"sockets": instances.statistics(), "counts": counts.read()})
+    with closing(board):
+        async with trio.open_nursery() as outer, trio.open_nursery() as nursery:
+            nursery.start_soon(keep_running, server)
+            nursery.start_soon(instances.run)
+            nursery.start_soon(_rounds, server, counts, pages)
+            if listener is not None:
+                live = Live(pages.state)
+                nursery.start_soon(live.run)
+                application = web.Application(web.Pages(pages.paths()), live, ctx.draining, pages.count)
+                outer.start_soon(web.serve, listener, application, ctx.draining)  # ends by itself, answers finished
+            ctx.ready("serving instances as they come")
+            await ctx.draining.wait()
+            nursery.cancel_scope.cancel()
+
+
+async def keep_running(server: StatsServer) -> None:
+    """Run the serving thread until cancelled; what it raises ends the daemon."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(trio.to_thread.run_sync, server.run))
+        try:
+            await trio.sleep_forever()
+        finally:
+            server.stop()
+
+
+async def _rounds(server: StatsServer, counts: "Counts", pages: Pages) -> None:
+    while True:
+        if server.rescue():
+            _log.error("stats.listener_hung", effect="that instance's stats socket was shut down")
+        counts.write(pages)
+        await trio.sleep(_ROUND_SECONDS)
+
+
+def allow_descriptors() -> None:
+    """Idle clients cost a descriptor each: take as many as the system gives."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+class Counts:
+    """The exporter's own row in its segment."""
+
+    def __init__(self, segment: Segment, tally: Tally) -> None:
+        self._segment = segment
+        self._tally = tally
+        self._exporter = segment.cells("exporter")
+        self._daemon = segment.cells("daemon")
+
+    def instances(self, instances: Instances) -> None:
+        """Note how many instances and sockets there are."""
+        self._daemon[self._segment.word("daemon", "instances")] = len(instances.served)
+        self._store("endpoints", sum(len(one.addresses) for one in instances.served.values()))
+
+    def write(self, pages: Pages) -> None:
+        """Store what was served."""
+        tally = self._tally
+        self._store("scrapes_raw", tally.raw)
+        self._store("scrapes_http", tally.http)
+        self._store("scrapes_metrics", pages.metrics_pages)
+        self._store("scrape_errors", tally.errors + pages.errors)
+        self._store("pages", pages.pages)
+        self._store("bytes_out", tally.bytes_out + pages.bytes_out)
+        self._store("clients", tally.clients)
+
+    def read(self) -> dict[str, int]:
+        """The row."""
+        return {name: self._exporter[self._segment.word("exporter", name)] for name in _COUNTS}
+
+    def _store(self, field: str, value: int) -> None:
+        self._exporter[self._segment.word("exporter", field)] = value
+
+
+_COUNTS: Final = (
+    "scrapes_raw",
+    "scrapes_http",
+    "scrapes_metrics",
+    "scrape_errors",
+    "pages",
+    "bytes_out",
+    "clients",
+    "endpoints",
+)

@@ -1,0 +1,184 @@
+"""The exporter's HTTP side: `/metrics`, the JSON API, the dashboard and its live events; read-only, GET and HEAD only.
+
+It is an ASGI application without a framework, served by hypercorn's trio worker on one listener of its own. Pages load
+nothing from elsewhere and their policy forbids it.
+"""
+
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
+from functools import partial
+from importlib import resources
+from typing import Any, Final
+
+import attrs
+import structlog
+import trio
+from hypercorn.config import Config
+from hypercorn.trio import serve as hypercorn_serve
+
+from palatine.errors import ConfigError
+from palatine_stats_exporter.live import Live
+
+_PAGES: Final = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/dashboard.css": ("dashboard.css", "text/css; charset=utf-8"),
+    "/dashboard.js": ("dashboard.js", "text/javascript; charset=utf-8"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+_HEADERS: Final = (
+    (
+        b"content-security-policy",
+        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cache-control", b"no-store"),
+)
+_JSON: Final = "application/json"
+_TEXT: Final = "text/plain; charset=utf-8"
+_EVENTS: Final = "text/event-stream"
+#: Seconds given to answers under way when the daemon drains.
+_GRACE_SECONDS: Final = 2.0
+
+_log = structlog.get_logger()
+
+Scope = Mapping[str, Any]
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+
+
+@attrs.frozen
+class Page:
+    """An answer: its status, content type and body."""
+
+    body: bytes
+    content_type: str = _JSON
+    status: int = 200
+
+
+class Pages(Mapping[str, Callable[[], Page]]):
+    """What is served at a path by calling a function: the dashboard's own files, and what the daemon adds."""
+
+    def __init__(self, made: Mapping[str, Callable[[], Page]]) -> None:
+        folder = resources.files(__package__) / "dashboard"
+        files = {path: Page((folder / name).read_bytes(), kind) for path, (name, kind) in _PAGES.items()}
+        self._made: dict[str, Callable[[], Page]] = {path: partial(_same, page) for path, page in files.items()}
+        self._made.update(made)
+
+    def __getitem__(self, path: str) -> Callable[[], Page]:
+        return self._made[path]
+
+    def __iter__(self) -> Any:
+        return iter(self._made)
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+
+class Application:
+    """The ASGI application; `on_page` is told the bytes of every answer."""
+
+    def __init__(
+        self, pages: Mapping[str, Callable[[], Page]], live: Live, closing: trio.Event, on_page: Callable[[int], None]
+    ) -> None:
+        self._pages = pages
+        self._live = live
+        self._closing = closing
+        self._on_page = on_page
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One connection's request, or the server's own lifespan."""
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._answer(scope, receive, send)
+        else:
+            await send({"type": "websocket.close"})
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path, method = scope["path"], scope["method"]
+        if method not in {"GET", "HEAD"}:
+            await self._send(send, Page(b"only GET and HEAD\n", _TEXT, 405), method, (b"allow", b"GET, HEAD"))
+        elif path == "/api/v1/events":
+            await self._stream(receive, send, method)
+        elif path in self._pages:
+            await self._send(send, self._pages[path](), method)
+        else:
+            await self._send(send, Page(b"not found\n", _TEXT, 404), method)
+
+    async def _send(self, send: Send, page: Page, method: str, *more: tuple[bytes, bytes]) -> None:
+        headers = [(b"content-type", page.content_type.encode()), (b"content-length", b"%d" % len(page.body))]
+        await send({"type": "http.response.start", "status": page.status, "headers": [*headers, *_HEADERS, *more]})
+        await send({"type": "http.response.body", "body": b"" if method == "HEAD" else page.body})
+        self._on_page(len(page.body))
+
+    async def _stream(self, receive: Receive, send: Send, method: str) -> None:
+        headers = [(b"content-type", _EVENTS.encode()), *_HEADERS]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        if method == "GET":
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_cancel_when_gone, receive, nursery.cancel_scope)
+                nursery.start_soon(_cancel_when_set, self._closing, nursery.cancel_scope)
+                async with aclosing(self._live.watch()) as states:
+                    async for state in states:
+                        event = b"event: state\ndata: %s\n\n" % state
+                        await send({"type": "http.response.body", "body": event, "more_body": True})
+                        self._on_page(len(event))
+        await send({"type": "http.response.body", "body": b""})
+
+
+def listen(address: str) -> socket.socket:
+    """A listening socket at `HOST:PORT`, `:PORT`, `[IPV6]:PORT`; ConfigError if that cannot be had."""
+    host, separator, port = address.rpartition(":")
+    if not separator or not port.isdigit() or int(port) > 0xFFFF:
+        raise ConfigError(f"http address {address!r} is not HOST:PORT")
+    host = host.removeprefix("[").removesuffix("]") or "0.0.0.0"
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
+        sock = socket.socket(family, kind, protocol)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(where)
+        sock.listen()
+    except OSError as error:
+        raise ConfigError(f"http address {address!r}: {error.strerror or error}") from error
+    return sock
+
+
+async def serve(listener: socket.socket, application: Application, closing: trio.Event) -> None:
+    """Serve until `closing` is set and a moment has passed for answers under way. Takes the listener over."""
+    host, port, *_ = listener.getsockname()
+    _log.info("http.serving", url=f"http://{f'[{host}]' if ':' in host else host}:{port}/")
+    config = Config()
+    config.bind = [f"fd://{listener.detach()}"]
+    config.accesslog = None
+    config.errorlog = logging.getLogger("palatine.http")
+    config.include_server_header = False
+    config.graceful_timeout = _GRACE_SECONDS
+    await hypercorn_serve(application, config, shutdown_trigger=closing.wait, mode="asgi")  # type: ignore[arg-type]  # ASGI types are TypedDicts there, mappings here
+
+
+def _same(page: Page) -> Page:
+    return page
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
+
+
+async def _cancel_when_gone(receive: Receive, scope: trio.CancelScope) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()
+
+
+async def _cancel_when_set(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()

@@ -152,7 +152,7 @@ class SegmentView:
         """Whether the path now names another file, or none: open it again."""
         try:
             return not os.path.samestat(os.stat(self.path, follow_symlinks=False), os.fstat(self._fd))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return True
 
     def close(self) -> None:

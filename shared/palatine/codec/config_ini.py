@@ -13,7 +13,8 @@ BLANKS: Final = " \t\r"
 
 
 def parse_ini(source: Source, section: str) -> list[Entry] | None:
-    """The entries of every `[section]` in order, or None where there is no key in such a section."""
+    """The entries of every `[section]` ("uwsgi" if empty) in order, or None where there is no key in such a section."""
+    section = section or "uwsgi"
     entries: list[Entry] = []
     found = False
     current = ""

@@ -9,6 +9,7 @@ from palatine.codec.config_source import Entry, Source
 from palatine.errors import ConfigError
 
 _BLANKS: Final = " \t\r\n"
+_COMMENTS: Final = {"/*": "*/", "//": "\n"}
 _NUMBER: Final = frozenset("+-.0123456789eE")
 _WORDS: Final = {"true": "1", "false": "0", "null": "0"}
 _ESCAPES: Final = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
@@ -27,7 +28,7 @@ def parse_json(source: Source, section: str) -> list[Entry]:
     """The members of the object called `section` ("uwsgi" if empty) in order; raises ConfigError.
 
     Strings and numbers keep their text, true is "1", false and null are "0", an array repeats its key, and objects
-    inside are skipped. A key that repeats counts each time.
+    inside are skipped. A key that repeats counts each time, of several sections the first. Comments are allowed.
     """
     section = section or "uwsgi"
     scanner = _Scanner(source)
@@ -38,7 +39,7 @@ def parse_json(source: Source, section: str) -> list[Entry]:
     if not chosen:
         raise source.error(f"there is no object called {section!r} in this JSON document", root.at)
     entries = []
-    for key, node in chosen[-1].members or ():
+    for key, node in chosen[0].members or ():
         scalars = [item for item in node.items or (node,) if item.text is not None]
         entries += [Entry(key, item.text, source.place(item.at)) for item in scalars]
     return entries
@@ -54,9 +55,16 @@ class _Scanner:
         return self._source.error(message, self._at)
 
     def peek(self) -> str:
-        """The next character that is no blank, "" at the end."""
-        while self._at < len(self._text) and self._text[self._at] in _BLANKS:
-            self._at += 1
+        """The next character that is no blank and in no comment, "" at the end."""
+        while self._at < len(self._text):
+            if self._text.startswith(tuple(_COMMENTS), self._at):
+                end = _COMMENTS[self._text[self._at : self._at + 2]]
+                found = self._text.find(end, self._at + 2)
+                self._at = len(self._text) if found < 0 else found + len(end)
+            elif self._text[self._at] in _BLANKS:
+                self._at += 1
+            else:
+                break
         return self._text[self._at : self._at + 1]
 
     def take(self, *wanted: str) -> str:
@@ -110,8 +118,8 @@ class _Scanner:
         start = self._at
         while True:
             char = self._text[self._at : self._at + 1]
-            if char in {"", "\n"}:
-                raise self.error("a string is not closed")
+            if char < " ":
+                raise self.error("a string is not closed" if char in {"", "\n"} else "control characters need an escape")
             if char not in {'"', "\\"}:
                 self._at += 1
                 continue
@@ -155,9 +163,18 @@ class _Scanner:
         while self._text[self._at : self._at + 1] in _NUMBER and self._at < len(self._text):
             self._at += 1
         text = self._text[start : self._at]
-        try:
-            float(text)
-        except ValueError:
+        if not _is_number(text):
             self._at = start
-            raise self.error("this is no JSON value") from None
+            raise self.error("this is no JSON value")
         return text
+
+
+def _is_number(text: str) -> bool:
+    digits = text.removeprefix("-")
+    if not digits[:1].isdigit() or (digits[0] == "0" and digits[1:2].isdigit()):
+        return False
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

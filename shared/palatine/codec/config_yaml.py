@@ -14,11 +14,12 @@ from palatine.codec.config_source import Entry, Source
 _MAX_ENTRIES: Final = 20_000
 
 
-def parse_yaml(source: Source, section: str) -> list[Entry]:
-    """The options of the top-level mapping called `section` ("uwsgi" if empty) in order; raises ConfigError.
+def parse_yaml(source: Source, section: str) -> list[Entry] | None:
+    """The options of the top-level mapping called `section` ("uwsgi" if empty) in order; None where there is none.
 
     A list repeats its key, a mapping inside is flattened, a key without a value is left out, all as in uWSGI built
-    with libyaml; aliases, which that ignores, stand for what they name. Anchors that contain themselves are refused.
+    with libyaml; aliases, which that ignores, stand for what they name. A section may be a list of mappings.
+    Raises ConfigError for what is no YAML and for anchors that contain themselves.
     """
     section = section or "uwsgi"
     try:
@@ -30,18 +31,25 @@ def parse_yaml(source: Source, section: str) -> list[Entry]:
         raise source.error(f"this is no YAML: {error}", getattr(error, "position", 0)) from error
     except RecursionError as error:
         raise source.error("the YAML document is nested too deeply", 0) from error
-    chosen = None
-    for key, value in root.value if isinstance(root, yaml.MappingNode) else ():
-        if isinstance(key, yaml.ScalarNode) and key.value == section and isinstance(value, yaml.MappingNode):
-            chosen = value
+    chosen = _choose(root, section)
     if chosen is None:
-        raise source.error(f"there is no mapping called {section!r} in this YAML document", 0)
+        return None
     entries: list[Entry] = []
-    for entry in _options(source, chosen, ()):
+    for entry in (entry for mapping in chosen for entry in _options(source, mapping, ())):
         entries.append(entry)
         if len(entries) > _MAX_ENTRIES:
             raise entry.origin.error(f"more than {_MAX_ENTRIES} options in one YAML document")
     return entries
+
+
+def _choose(root: yaml.Node | None, section: str) -> list[yaml.MappingNode] | None:
+    for key, value in root.value if isinstance(root, yaml.MappingNode) else ():
+        if isinstance(key, yaml.ScalarNode) and key.value == section:
+            if isinstance(value, yaml.MappingNode):
+                return [value]
+            if isinstance(value, yaml.SequenceNode):
+                return [item for item in value.value if isinstance(item, yaml.MappingNode)]
+    return None
 
 
 def _options(source: Source, mapping: yaml.MappingNode, inside: tuple[yaml.Node, ...]) -> Iterator[Entry]:

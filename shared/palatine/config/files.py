@@ -17,7 +17,8 @@ from palatine.errors import ConfigError
 #: Extensions a bare argument, `include` or `inherit` may end in, and the format they mean.
 FORMATS: Final = {".ini": "ini", ".xml": "xml", ".yaml": "yaml", ".yml": "yaml", ".json": "json", ".js": "json"}
 
-Parser = Callable[[Source, str], list[Entry]]
+#: A grammar: (text, section or "") to entries, None where there is no such section.
+Parser = Callable[[Source, str], list[Entry] | None]
 
 
 def format_of(name: str) -> str:
@@ -25,7 +26,19 @@ def format_of(name: str) -> str:
     for extension, kind in FORMATS.items():
         if name.endswith(extension):
             return kind
-    raise ConfigError(f"unable to load configuration from {name}: its name must end in {', '.join(FORMATS)}")
+    raise ConfigError(f"unable to load configuration from {name}: {_advice(name)}")
+
+
+def _advice(name: str) -> str:
+    start, section = split_section(name)
+    for extension, kind in FORMATS.items():
+        if section and start.endswith(extension):
+            return f"a section is chosen with --{kind} {name}"
+    if name.endswith((".py", ".wsgi")):
+        return f"an app's file is named with --wsgi-file {name}"
+    if section and "/" not in name:
+        return f"an app is named with --module {name}"
+    return f"its name must end in {', '.join(FORMATS)}"
 
 
 def split_section(name: str) -> tuple[str, str]:
@@ -76,12 +89,10 @@ class Files:
         self._magic.enter(file_name, section, template=template)
         pieces = [*self._before, Piece(shown, decode(data, shown)), *self._after]
         source = expand_magic(pieces, self._magic.variable)
-        if kind == "ini":
-            section = section or "uwsgi"
-            found = parse_ini(source, section)
-            missing = f'{shown}: there is no section "{section}" with options in this file'
-            return (found, "") if found is not None else ([], missing)
-        return self._parser(kind)(source, section), ""
+        found = self._parser(kind)(source, section)
+        if found is None:
+            return [], f'{shown}: there is no section "{section or "uwsgi"}" with options in this file'
+        return found, ""
 
     def _data(self, kind: str, file_name: str) -> tuple[str, bytes]:
         if not file_name:
@@ -93,6 +104,8 @@ class Files:
         return file_name, data
 
     def _parser(self, kind: str) -> Parser:
+        if kind == "ini":
+            return parse_ini
         if kind == "yaml":
             return self._yaml
         if kind == "json":

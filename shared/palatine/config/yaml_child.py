@@ -21,9 +21,10 @@ SECONDS: Final = 30.0
 _MAX_ANSWER: Final = 1 << 24
 _OK: Final = b"+"
 _FAILED: Final = b"-"
+_MISSING: Final = b"0"
 
 
-def parse_yaml_in_child(source: Source, section: str) -> list[Entry]:
+def parse_yaml_in_child(source: Source, section: str) -> list[Entry] | None:
     """The entries of a YAML text, as `palatine.codec.config_yaml.parse_yaml` finds them; raises ConfigError."""
     threading = sys.modules.get("threading")
     if "yaml" in sys.modules or (threading is not None and threading.active_count() > 1):
@@ -44,7 +45,7 @@ def parse_yaml_in_child(source: Source, section: str) -> list[Entry]:
     return _entries(answer, source)
 
 
-def parse_yaml_here(source: Source, section: str) -> list[Entry]:
+def parse_yaml_here(source: Source, section: str) -> list[Entry] | None:
     """The same in this process; for programs that may keep PyYAML in memory."""
     from palatine.codec.config_yaml import parse_yaml
 
@@ -69,6 +70,8 @@ def _answer(source: Source, section: str) -> bytes:
         entries = parse_yaml_here(source, section)
     except ConfigError as error:
         return _FAILED + _join([error.message, error.path, str(error.line), str(error.column)])
+    if entries is None:
+        return _MISSING
     fields = [field for entry in entries for field in (entry.name, entry.value or "", *map(str, entry.origin))]
     return _OK + _join(fields)
 
@@ -100,8 +103,10 @@ def _reap(child: int) -> None:
         return  # the master's own reaper was quicker
 
 
-def _entries(answer: bytes, source: Source) -> list[Entry]:
+def _entries(answer: bytes, source: Source) -> list[Entry] | None:
     status = answer[:1]
+    if status == _MISSING:
+        return None
     fields = answer[1:].decode("utf-8", "surrogatepass").split("\0") if len(answer) > 1 else []
     if status == _FAILED and len(fields) == 4:
         raise ConfigError(fields[0], fields[1], int(fields[2]), int(fields[3]))

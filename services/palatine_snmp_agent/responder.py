@@ -47,6 +47,12 @@ BAD_VERSION: Final = "in_bad_versions"
 BAD_COMMUNITY: Final = "in_bad_community_names"
 UNKNOWN_PDU: Final = "unknown_pdus"
 
+_REQUESTS: Final[dict[int, str]] = {
+    PduType.GET: GET,
+    PduType.GET_NEXT: GET_NEXT,
+    PduType.GET_BULK: GET_BULK,
+    PduType.SET: SET,
+}
 _V1: Final = int(Version.V1)
 #: Tags of what a walk passes over.
 _PASSED_OVER: Final = frozenset({ber.NULL, *range(EXCEPTIONS, 0x100)})
@@ -87,7 +93,7 @@ class Responder:
 
     A manager polls the same names over and over: its datagrams differ in their request-id only. What a GET came to is
     remembered by all its octets before and after the request-id. The last one before it is its length, so a datagram
-    that agrees in all of them is the same GET, and need not be read again.
+    that agrees in all of them, community included, is the same GET and need not be read again.
     """
 
     def __init__(self, view: View, community: bytes, max_reply: int = MAX_REPLY) -> None:
@@ -99,11 +105,7 @@ class Responder:
         self._plans: dict[tuple[bytes, bytes], _Plan] = {}
         # Where the request-id began in the last GET remembered, by the octet that tells the form of its outer length.
         self._request_id_at: dict[bytes, int] = {}
-        self._services: dict[int, tuple[str, Callable[[int, Body], list[bytes]]]] = {
-            PduType.GET_NEXT: (GET_NEXT, self._get_next),
-            PduType.GET_BULK: (GET_BULK, self._get_bulk),
-            PduType.SET: (SET, self._set),
-        }
+        self._services = {GET_NEXT: self._get_next, GET_BULK: self._get_bulk, SET: self._set}
 
     def answer(self, datagram: bytes) -> Verdict:
         """The verdict on one datagram."""
@@ -126,14 +128,16 @@ class Responder:
             return Verdict(BAD_VERSION)
         except ProtocolError:
             return Verdict(MALFORMED)
-        if pdu_type == PduType.GET:
+        counter = _REQUESTS.get(pdu_type, UNKNOWN_PDU)
+        if counter == UNKNOWN_PDU or (version == _V1 and counter == GET_BULK):
+            return Verdict(UNKNOWN_PDU)
+        if len(octets) > self._max_reply:  # its names alone do not fit into a reply
+            return self._refuse(counter, version, request_id, octets, _Refusal(ErrorStatus.TOO_BIG))
+        if counter == GET:
             targets = tuple([self._view.target(varbind.oid) for varbind in body.varbinds])
             self._remember(datagram, envelope, targets)
             return self._serve(GET, version, request_id, octets, self._get, targets)
-        counter, serve = self._services.get(pdu_type, (UNKNOWN_PDU, None))
-        if serve is None or (version == _V1 and counter == GET_BULK):
-            return Verdict(UNKNOWN_PDU)
-        return self._serve(counter, version, request_id, octets, serve, body)
+        return self._serve(counter, version, request_id, octets, self._services[counter], body)
 
     def _remember(self, datagram: bytes, envelope: snmp.Envelope, targets: tuple[Target, ...]) -> None:
         if len(datagram) > REMEMBERED_OCTETS:
@@ -156,8 +160,6 @@ class Responder:
     ) -> Verdict:
         """The verdict on a request read without fault; `octets` is its body, `what` the same as `serve` wants it."""
         try:
-            if len(octets) > self._max_reply:  # its names alone do not fit into a reply
-                raise _Refusal(ErrorStatus.TOO_BIG)
             written = serve(version, what)
             head = self._heads[version]
             reply = snmp.write_pdu(head, PduType.RESPONSE, request_id, 0, 0, b"".join(written))

@@ -14,6 +14,8 @@ from palatine.errors import ConfigError, PalatineError
 
 #: setgid, so that what the app-server makes in it belongs to group palatine.
 DIRECTORY_MODE: Final = 0o2750
+#: sun_path holds 108 bytes (unix(7)); the longest name in an instance's directory is `handoff`.
+SOCKET_PATH_BYTES: Final = 107
 #: Daemons whose lock shows that a runtime directory is served.
 HOST_DAEMONS: Final = ("stats-exporter", "snmp-agent", "alarm-daemon")
 
@@ -69,6 +71,13 @@ def _claim(instances: Path, name: str, identity: str) -> Path:
     digest = hashlib.sha256(identity.encode()).hexdigest()[:6]
     for candidate in (name, f"{name[: places.INSTANCE_NAME_BYTES - 7]}-{digest}"):
         directory = instances / candidate
+        longest = len(os.fsencode(directory / "handoff"))
+        if longest > SOCKET_PATH_BYTES:
+            raise ConfigError(
+                f"sockets in it would have {longest} bytes, the kernel allows {SOCKET_PATH_BYTES}: "
+                "choose a shorter --runtime-dir or --name",
+                str(directory),
+            )
         if directory.exists():
             if _alive(directory):
                 continue

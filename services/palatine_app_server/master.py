@@ -162,7 +162,7 @@ class Master:
             "sockets": [
                 {"name": bound.name, "proto": bound.kind, "shared": 0, "can_offload": 0} for bound in self._requests
             ],
-            "apps": [{"id": 0, "modifier1": 0, "mountpoint": "", "chdir": ""}] * cores,
+            "apps": [{"id": 0, "modifier1": 0, "mountpoint": "", "chdir": ""}],
             "locks": [{"name": f"user {number}"} for number in range(settings.locks)]
             + [{"name": name} for name in _LOCKS],
         }
@@ -310,14 +310,15 @@ class Master:
 
     def _tick(self) -> None:
         full = []
+        worst = (0, 0)
         for row, bound in enumerate(self._requests):
             queue, limit = bound.queue()
+            worst = max(worst, (queue, limit))
             cells = self._segment.cells("sockets", row)
             cells[self._segment.word("sockets", "queue")] = queue
             cells[self._segment.word("sockets", "max_queue")] = limit
             if limit and queue >= limit:
                 full.append((bound, queue, limit))
-        worst = max((bound.queue() for bound in self._requests), default=(0, 0))
         for name, value in (("listen_queue", worst[0]), ("listen_queue_max", worst[1]), ("load", worst[0])):
             self._server[self._segment.word("server", name)] = value
         for bound, queue, limit in full:

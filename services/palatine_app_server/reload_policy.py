@@ -1,5 +1,8 @@
 """A reload as a pure function: the new generation must serve before the old one may go. No clock, no I/O.
 
+A third generation waits until nothing is left of the first: they share a bank of counters, and ending the first early
+would drop what it is still serving. The workers' mercy bounds the wait.
+
 `decide(state, event) -> (state, actions)`; the master carries the actions out and never reloads any other way.
 """
 
@@ -12,6 +15,7 @@ class Stage(enum.Enum):
 
     LOADING = "loading"  # the first generation, or one beside the old: its zygote imports the app
     STARTING = "starting"  # its workers are being forked
+    RETIRING = "retiring"  # it serves; the one before finishes what it is serving
     STEADY = "steady"
 
 
@@ -31,7 +35,6 @@ class Do(enum.Enum):
     START_ZYGOTE = "fork a zygote for `coming`"
     START_WORKERS = "fork the workers of `coming`"
     RETIRE_OLD = "let the workers and the zygote of the generation before leave"
-    END_ELDEST = "end at once what is left of the generation that used this bank before"
     ABANDON = "end the zygote and workers of the generation that failed"
     GIVE_UP = "the first generation cannot be loaded: exit"
 
@@ -43,6 +46,7 @@ class Event(enum.Enum):
     LOADED = "loaded"
     FAILED = "failed"  # to load, or a worker of it to become ready
     READY = "ready"  # every worker of `coming` accepts
+    OLD_GONE = "old gone"  # nothing is left of the generations before `serving`
 
 
 def decide(state: State, event: Event) -> tuple[State, list[Do]]:
@@ -51,16 +55,19 @@ def decide(state: State, event: Event) -> tuple[State, list[Do]]:
         if state.stage is not Stage.STEADY:
             return state._replace(again=True), []
         coming = state.last + 1 if (state.last + 1 - state.serving) % 2 else state.last + 2  # the other bank
-        return State(state.serving, coming, Stage.LOADING, coming), [Do.END_ELDEST, Do.START_ZYGOTE]
+        return State(state.serving, coming, Stage.LOADING, coming), [Do.START_ZYGOTE]
     if event is Event.LOADED and state.stage is Stage.LOADING:
         return state._replace(stage=Stage.STARTING), [Do.START_WORKERS]
     if event is Event.READY and state.stage is Stage.STARTING:
-        done = State(serving=state.coming, last=state.last)
-        return _and_again(done, [Do.RETIRE_OLD] if state.serving else [], again=state.again)
-    if event is Event.FAILED and state.stage is not Stage.STEADY:
+        if state.serving:
+            return State(state.coming, 0, Stage.RETIRING, state.last, again=state.again), [Do.RETIRE_OLD]
+        return _and_again(State(serving=state.coming, last=state.last), [], again=state.again)
+    if event is Event.FAILED and state.stage in {Stage.LOADING, Stage.STARTING}:
         if not state.serving:
             return state, [Do.GIVE_UP]
-        return _and_again(State(serving=state.serving, last=state.last), [Do.ABANDON], again=state.again)
+        return State(state.serving, 0, Stage.RETIRING, state.last, again=state.again), [Do.ABANDON]
+    if event is Event.OLD_GONE and state.stage is Stage.RETIRING:
+        return _and_again(State(serving=state.serving, last=state.last), [], again=state.again)
     return state, []
 
 

@@ -47,6 +47,7 @@ class Response:
         "_has_date",
         "_headers",
         "_http11",
+        "_may_keep",
         "_output",
         "_status_line",
         "_without_body",
@@ -61,13 +62,22 @@ class Response:
     )
 
     def __init__(
-        self, output: Output, *, framed: bool, http11: bool, keep_alive: bool, head_only: bool, date: str
+        self,
+        output: Output,
+        *,
+        framed: bool,
+        http11: bool,
+        keep_alive: bool,
+        may_keep: Callable[[], bool],
+        head_only: bool,
+        date: str,
     ) -> None:
         self._output = output
         self._framed = framed
         self._http11 = http11
         self._without_body = head_only
         self._date = date
+        self._may_keep = may_keep
         self._headers: str | None = None
         self._status_line = ""
         self._content_length = -1
@@ -184,6 +194,7 @@ class Response:
         self._without_body = self._without_body or bodiless
         if not self._framed:
             return f"{self._status_line}{self._headers}\r\n".encode("latin-1")
+        self.keep_alive = self.keep_alive and not self._close and self._may_keep()
         extra = "" if self._has_date else f"Date: {self._date}\r\n"
         if self._content_length < 0 and not bodiless:
             if whole >= 0:
@@ -193,10 +204,8 @@ class Response:
                 extra += "Transfer-Encoding: chunked\r\n"
             else:
                 self.keep_alive = False
-        if self._close:
-            self.keep_alive = False
-        elif not self.keep_alive:
-            extra += "Connection: close\r\n"
+        if not self.keep_alive:
+            extra += "" if self._close else "Connection: close\r\n"
         elif not self._http11:
             extra += "Connection: keep-alive\r\n"
         return f"{self._status_line}{self._headers}{extra}\r\n".encode("latin-1")

@@ -241,7 +241,9 @@ def _module_options(config: Config) -> dict[str, Any]:
 
 
 def _default_name(config: Config) -> str:
+    """The stem of the first config file; "" when everything came by command line and environment."""
     for option in config.options:
-        if option.name in {"ini", "xml", "yaml", "json", "config"} and option.value:
-            return os.path.splitext(os.path.basename(option.value.partition("://")[2] or option.value))[0]
+        name, extension = os.path.splitext(os.path.basename(option.origin.path))
+        if extension:
+            return name
     return ""

@@ -10,6 +10,7 @@ the connection a killed sibling was woken for is not stranded.
 """
 
 import atexit
+import faulthandler
 import io
 import os
 import select
@@ -20,6 +21,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import FrameType
 from typing import Any, Final, NamedTuple
 
@@ -73,7 +75,7 @@ class Doors(NamedTuple):
 class Core:
     """One thread's share of a worker: its ledger and the request it is in."""
 
-    __slots__ = ("connection", "id", "ledger", "response", "started_ns")
+    __slots__ = ("connection", "id", "ledger", "may_keep", "response", "started_ns")
 
     def __init__(self, number: int, ledger: Ledger) -> None:
         self.id = number
@@ -81,6 +83,7 @@ class Core:
         self.connection: Connection | None = None
         self.response: Response | None = None
         self.started_ns = 0
+        self.may_keep: Callable[[], bool] = bool
 
 
 class Worker:
@@ -115,6 +118,8 @@ class Worker:
         self._date = DateHeader()
         self._pid = os.getpid()
         self.cores = [Core(number, ledger) for number, ledger in enumerate(ledgers)]
+        for core in self.cores:
+            core.may_keep = partial(self._may_keep, core)
         self.current = threading.local()
         self._wsgi_base: dict[str, Any] = {
             "wsgi.version": (1, 0),
@@ -170,7 +175,7 @@ class Worker:
                     self._attend(core, connection, now)
                 elif fd != self._wake:
                     self._hear(fd)
-        self._retire()
+        self._retire(core)
 
     def _accept(self, core: Core, listener: Listener, now: float) -> None:
         try:
@@ -206,6 +211,9 @@ class Worker:
             self._park(connection)
 
     def _park(self, connection: Connection) -> None:
+        if self._draining:
+            connection.close()
+            return
         fd = connection.fd
         self._parked[fd] = connection  # before arming: another thread may get the event at once
         if not connection.registered:
@@ -269,15 +277,18 @@ class Worker:
         for fd in self._listeners:
             self._epoll.unregister(fd)
 
-    def _retire(self) -> None:
-        """The last acts of a draining thread: the first one closes the doors and the idle connections."""
+    def _retire(self, core: Core) -> None:
+        """The last acts of a draining thread: close the doors, serve who has just asked, close the idle."""
         with self._tick_lock:
             if self._accepting:
                 self._accepting = False
                 self._unwatch_listeners()
-            while self._parked:
+        while self._parked:
+            try:
                 _, connection = self._parked.popitem()
-                connection.close()
+            except KeyError:  # another thread took the last one
+                return
+            self._attend(core, connection, time.monotonic())
 
     # ------------------------------------------------------------------ one request
 
@@ -293,7 +304,8 @@ class Worker:
             connection,
             framed=framed,
             http11=head.http11,
-            keep_alive=head.keep_alive and not self._draining and not self._crowded(core),
+            keep_alive=head.keep_alive,
+            may_keep=core.may_keep,
             head_only=framed and environ["REQUEST_METHOD"] == "HEAD",
             date=self._date.at(unix_us // 1_000_000),
         )
@@ -358,10 +370,12 @@ class Worker:
             return False
         return True
 
-    def _crowded(self, core: Core) -> bool:
-        """Whether a kept connection would wait for a thread long enough to be better off elsewhere."""
+    def _may_keep(self, core: Core) -> bool:
+        """Whether a connection may stay: not while draining, nor where it would wait for a thread for long."""
+        if self._draining:
+            return False
         excess = len(self._parked) + 1 - self._settings.threads
-        return excess > 0 and excess * core.ledger.average_us > WORTH_RECONNECTING_US
+        return excess <= 0 or excess * core.ledger.average_us <= WORTH_RECONNECTING_US
 
     def _log(self, core: Core, environ: dict[str, str], response: Response, started: int, micros: int) -> None:
         served = request_log.Served(
@@ -389,6 +403,8 @@ class Worker:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
             signal.signal(number, self._leave_now)
         signal.signal(HARAKIRI_SIGNAL, self._harakiri)
+        # the C-level half runs at once, also when no thread ever lets go of the GIL: it shows where the request hangs
+        faulthandler.register(HARAKIRI_SIGNAL, file=2, all_threads=True, chain=True)
         for number in (signal.SIGUSR1, signal.SIGALRM, signal.SIGTTIN, signal.SIGTTOU):
             signal.signal(number, signal.SIG_IGN)
 

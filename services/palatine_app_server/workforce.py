@@ -91,6 +91,15 @@ class Workforce:
                 if now >= min(life.due, grace_over):
                     self._life_event(key, worker_policy.Tick())
 
+        if self.reload.stage is reload_policy.Stage.RETIRING and not self._others_left():
+            self._reload_event(reload_policy.Event.OLD_GONE)
+
+    def _others_left(self) -> bool:
+        serving = self.reload.serving
+        return any(generation != serving for generation, _ in self._lives) or any(
+            generation != serving for generation in self._zygotes
+        )
+
     def next_due(self, now: float) -> float | None:
         """When `tick` should be called next."""
         moments = [due for life in self._lives.values() if (due := worker_policy.next_due(life)) is not None]
@@ -151,9 +160,6 @@ class Workforce:
         elif action is Do.RETIRE_OLD:
             self._retire(before.serving, self._settings.mercy_seconds)
             self._count("reloads")
-        elif action is Do.END_ELDEST:
-            for generation in {number for number, _ in self._lives} - {self.reload.serving}:
-                self._retire(generation, 0)
         elif action is Do.ABANDON:
             self._logs.say("the new generation could not be started: the old one goes on serving")
             self._count("reload_failures")

@@ -9,6 +9,7 @@ import trio
 from palatine.errors import ProtocolError
 from palatine_alarm_daemon.curl_options import Curl
 from palatine_alarm_daemon.delivery_policy import Failed, Succeeded
+from palatine_alarm_daemon.reasons import reason_of
 from palatine_alarm_daemon.smtp_dialogue import Dialogue, Mail, RefusedError, Reply, ReplyReader, StartTls, converse
 
 _PORTS: Final = {"smtp": 25, "smtps": 465}
@@ -40,7 +41,7 @@ class Mailer:
         except trio.TooSlowError:
             return Failed(f"no end after {curl.timeout:g} s")
         except (OSError, trio.BrokenResourceError, ProtocolError) as error:
-            return Failed(str(error.__cause__ or error) or type(error).__name__)
+            return Failed(reason_of(error))
 
     async def _send(self, curl: Curl, mail: Mail) -> str:
         host = curl.url.hostname or ""

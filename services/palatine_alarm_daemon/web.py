@@ -8,6 +8,7 @@ import trio
 from palatine import __version__
 from palatine_alarm_daemon.curl_options import Curl, address
 from palatine_alarm_daemon.delivery_policy import Failed, Succeeded
+from palatine_alarm_daemon.reasons import reason_of
 
 #: What is read of an answer, so that its connection can be used again.
 _READ_BYTES: Final = 64 * 1024
@@ -29,9 +30,9 @@ class Web:
         except trio.TooSlowError:
             return Failed(f"no answer after {curl.timeout:g} s")
         except (httpx.HTTPError, OSError) as error:
-            return Failed(str(error) or type(error).__name__)
+            return Failed(reason_of(error))
         except (httpx.InvalidURL, httpx.CookieConflict, ValueError) as error:
-            return Failed(str(error), lasting=True)
+            return Failed(reason_of(error), lasting=True)
         if status in _TRY_AGAIN:
             return Failed(f"answered {status}")
         return Succeeded(f"answered {status}" if status >= 400 else "")

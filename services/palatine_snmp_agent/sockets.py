@@ -5,6 +5,7 @@ Waiting once per datagram instead of draining costs twice the CPU under load (21
 """
 
 import errno
+import select
 import socket
 import time
 from collections.abc import Callable
@@ -59,32 +60,40 @@ class Endpoint:
         }
 
     async def serve(self) -> None:
-        """Answer until cancelled."""
-        while True:
-            await trio.lowlevel.wait_readable(self._socket)
-            while self.drain():
-                await trio.lowlevel.checkpoint()
-
-    def drain(self) -> bool:
-        """Handle what has arrived, at most `DRAIN` datagrams; True if there may be more.
+        """Answer until cancelled.
 
         Raises:
             OSError: the socket is of no use any more.
         """
+        while True:
+            await trio.lowlevel.wait_readable(self._socket)
+            before = self.received
+            while self.drain():
+                await trio.lowlevel.checkpoint()
+            if self.received == before:
+                self._check_open()
+
+    def drain(self) -> bool:
+        """Handle what has arrived, at most `DRAIN` datagrams; True if there may be more. OSError as `serve`."""
         now = time.time()
         for _ in range(DRAIN):
             try:
                 datagram, address = self._socket.recvfrom(MAX_DATAGRAM, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return False
-            if not address:  # its owner shut it down: it would read as ready, and empty, for ever
-                raise OSError(errno.ESHUTDOWN, "the socket has been shut down")
             self.received += 1
             if self._forward is not None and (self._responder is None or datagram[:1] != b"\x30"):
                 self._forward(_peer(address), datagram)
             elif self._responder is not None:
                 self._answer(self._responder, datagram, address, now)
         return True
+
+    def _check_open(self) -> None:
+        """OSError if its owner shut the socket down: it would be ready, with nothing to read, for ever."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLRDHUP)
+        if poll.poll(0):
+            raise OSError(errno.ESHUTDOWN, "the socket has been shut down")
 
     def _answer(self, responder: Responder, datagram: bytes, address: tuple[Any, ...], now: float) -> None:
         verdict = responder.answer(datagram)

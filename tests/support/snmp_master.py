@@ -80,8 +80,7 @@ class StandInMaster:
         self.socket = socket.socket(family, socket.SOCK_DGRAM)
         self.socket.bind((address, 0))
         self.port: int = self.socket.getsockname()[1]
-        self.options = {"community": "foo", **options}
-        self.kind = kind
+        self.offer = Offer(kind, f"{address}:{self.port}", {"community": "foo", **options}, self.socket.fileno())
         self.segment = plant(self.directory / "seg")
         self._stop, self._stopped = socket.socketpair()
         self._thread: threading.Thread | None = None
@@ -93,8 +92,7 @@ class StandInMaster:
 
     def hand_over(self) -> None:
         """Serve `handoff` until `fall_silent`."""
-        offer = Offer(self.kind, f"127.0.0.1:{self.port}", self.options, self.socket.fileno())
-        giver = Giver(self.directory / "handoff", lambda: [offer])
+        giver = Giver(self.directory / "handoff", lambda: [self.offer])
         self._thread = threading.Thread(target=self._serve, args=(giver,), daemon=True)
         self._thread.start()
 

@@ -1,10 +1,10 @@
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from snmp_master import BASE, oid, plant, request, set_requests, set_value, shown
 
 from palatine.codec import ber, snmp
 from palatine.codec.snmp import ErrorStatus, PduType, Varbind
@@ -14,6 +14,7 @@ from palatine_snmp_agent import responder as module
 from palatine_snmp_agent.responder import LEAST_MAX_REPLY, MAX_REPLY, MAX_SKIPPED, Responder, Verdict
 from palatine_snmp_agent.uwsgi_tree import instance_view
 from palatine_snmp_agent.view import Cell, View
+from snmp_master import BASE, oid, plant, request, set_requests, set_value, shown
 
 GET, NEXT, BULK, SET = PduType.GET, PduType.GET_NEXT, PduType.GET_BULK, PduType.SET
 V1, V2C = 0, 1
@@ -281,7 +282,7 @@ def test_a_remembered_get_is_not_answered_for_another_community(view: View) -> N
 
 def values(count: int) -> View:
     """`count` values below .2, each worth 21 to 24 octets of a reply."""
-    return View([Cell((*map(int, BASE.split(".")), 2, n), lambda n=n: snmp.counter64(n)) for n in range(1, count + 1)])
+    return View([Cell((*map(int, BASE.split(".")), 2, n), partial(snmp.counter64, n)) for n in range(1, count + 1)])
 
 
 @pytest.mark.parametrize("max_reply", [LEAST_MAX_REPLY, 900, MAX_REPLY])

@@ -2,7 +2,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from snmp_master import oid, plant, set_requests, set_value
 
 from palatine.codec import ber, snmp
 from palatine.codec.segment import Placed
@@ -11,6 +10,7 @@ from palatine.errors import ProtocolError
 from palatine.schema import INSTANCE, U64, by_name
 from palatine_snmp_agent.uwsgi_tree import MAX_TABLE_OCTETS, instance_view
 from palatine_snmp_agent.view import EXCEPTIONS, View
+from snmp_master import oid, plant, set_requests, set_value
 
 
 @pytest.fixture

@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +9,7 @@ from palatine_snmp_agent.view import Cell, View
 
 
 def view_of(*names: str, objects: tuple[str, ...] = ()) -> View:
-    cells = [Cell(arcs(name), lambda number=number: snmp.gauge32(number)) for number, name in enumerate(names)]
+    cells = [Cell(arcs(name), partial(snmp.gauge32, number)) for number, name in enumerate(names)]
     return View(cells, [arcs(name) for name in objects])
 
 

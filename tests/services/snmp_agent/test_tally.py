@@ -1,0 +1,53 @@
+from palatine.schema import AGENT
+from palatine_snmp_agent.responder import BAD_COMMUNITY, GET, MALFORMED, Verdict
+from palatine_snmp_agent.tally import Sources, Tally
+
+(TABLE,) = AGENT
+
+
+def tally_and_counts() -> tuple[Tally, memoryview]:
+    cells = memoryview(bytearray(8 * len(TABLE.fields))).cast("Q")
+    return Tally(cells, TABLE.word), cells
+
+
+def counts(cells: memoryview) -> dict[str, int]:
+    return {field.name: cells[TABLE.word(field.name)] for field in TABLE.fields if cells[TABLE.word(field.name)]}
+
+
+def test_every_verdict_is_counted_where_the_snmp_group_counts_it() -> None:
+    tally, cells = tally_and_counts()
+    tally.note("10.0.0.1", Verdict(GET, b"reply", 0, 3), 5.0)
+    tally.note("10.0.0.1", Verdict(GET, b"reply", 2, 0), 6.0)
+    tally.note("10.0.0.1", Verdict("getbulk_requests", b"reply", 1, 0), 6.0)
+    tally.note("10.0.0.2", Verdict("set_requests", b"reply", 17, 0), 6.5)
+    tally.note("10.0.0.2", Verdict(BAD_COMMUNITY), 7.0)
+    tally.note("10.0.0.2", Verdict(MALFORMED), 8.0)
+    tally.add("endpoints", 2)
+    tally.add("endpoints", -1)
+    assert counts(cells) == {
+        "in_pkts": 6,
+        "out_pkts": 4,
+        "out_get_responses": 4,
+        "in_total_req_vars": 3,
+        "get_requests": 2,
+        "getbulk_requests": 1,
+        "set_requests": 1,
+        "out_no_such_names": 1,
+        "out_too_bigs": 1,
+        "in_bad_community_names": 1,
+        "in_asn_parse_errs": 1,
+        "endpoints": 1,
+    }
+    assert list(tally.sources.statistics().items()) == [
+        ("10.0.0.2", {"datagrams": 3, "replies": 1, "bad_communities": 1, "malformed": 1, "last_seen": 8.0}),
+        ("10.0.0.1", {"datagrams": 3, "replies": 3, "bad_communities": 0, "malformed": 0, "last_seen": 6.0}),
+    ]
+
+
+def test_only_so_many_sources_are_remembered_the_latest() -> None:
+    sources = Sources(limit=3)
+    for host in ("a", "b", "c", "a", "d", "e"):
+        sources.note(host, Verdict(MALFORMED), 1.0)
+    assert list(sources.statistics()) == ["e", "d", "a"]
+    assert sources.statistics()["a"]["datagrams"] == 2
+    assert sources.forgotten == 2

@@ -1,68 +1,80 @@
-"""The emperor's uWSGI-compatible `zmq://` monitor: a PULL socket to push commands to; it acknowledges nothing."""
+"""A bound PULL socket for uWSGI's zmq:// protocol: no acknowledgement, no rights; never for anything of our own."""
 
 import contextlib
-from collections.abc import AsyncIterator
-from typing import Final, Self
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Final
 
-import structlog
 import trio
 import zmq
 
 from palatine.bus import _libzmq, pump
+from palatine.bus.endpoint import claim
 from palatine.errors import ConfigError
 
-#: uWSGI's monitor takes 2 to 6 parts; a vassal's config has at most 65,535 bytes.
-PARTS: Final = 8
-LOOPBACK: Final = ("tcp://127.", "tcp://localhost:", "tcp://[::1]:", "ipc://", "inproc://")
-
-log = structlog.get_logger("palatine.bus")
+_IPC: Final = "ipc://"
 
 
 class Pull:
-    """Messages as lists of their parts. One consumer; cancelling its wait loses nothing."""
+    """Batches of multipart messages; one task at a time may ask for them, and that task owns the socket."""
 
-    def __init__(self, socket: zmq.Socket[bytes], endpoint: str) -> None:
-        self.endpoint = endpoint
+    def __init__(self, socket: zmq.Socket[bytes], address: str) -> None:
+        #: Where it is bound, with the port the kernel chose for `tcp://...:0`.
+        self.address = address
         self._socket = socket
         self._waker = pump.Waker()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> list[bytes]:
-        """The next message of at most `PARTS` parts; longer ones are logged and skipped."""
-        await trio.lowlevel.checkpoint()
-        descriptor = self._socket.getsockopt(zmq.FD)
+        descriptor = socket.getsockopt(zmq.FD)
         assert isinstance(descriptor, int)
-        while True:
-            message = pump.receive(self._socket)
-            if message is None:
-                await self._waker.wait_readable(descriptor)
-            elif len(message.parts) > PARTS:
-                log.warning("bus.pull.refused", endpoint=self.endpoint, parts=len(message.parts))
-                await trio.lowlevel.checkpoint()
-            else:
-                return message.parts
+        self._descriptor = descriptor
+        self._busy = False
+
+    async def receive(self) -> list[list[bytes]]:
+        """The next messages, at least one and at most `pump.DRAIN`, each as its parts.
+
+        Cancelling loses none: nothing is taken before the last point where it could be cancelled.
+        """
+        if self._busy:
+            raise trio.BusyResourceError("another task receives from this socket")
+        self._busy = True
+        try:
+            await trio.lowlevel.checkpoint()
+            while not (batch := self._take()):
+                await self._waker.wait_readable(self._descriptor)
+            return batch
+        finally:
+            self._busy = False
+
+    def _take(self) -> list[list[bytes]]:
+        batch: list[list[bytes]] = []
+        while len(batch) < pump.DRAIN and (message := pump.receive(self._socket)) is not None:
+            batch.append(message.parts)
+        return batch
 
 
 @contextlib.asynccontextmanager
-async def open_pull(endpoint: str, *, curve_secret: bytes = b"") -> AsyncIterator[Pull]:
-    """Bind a PULL socket on a zmq address as configured ("tcp://127.0.0.1:5252"; a port "*" is picked).
+async def open_pull(where: str) -> AsyncIterator[Pull]:
+    """Bind a PULL socket at a zmq address (`tcp://HOST:PORT`, `ipc://PATH`).
 
-    `curve_secret` is the server's secret key (40 characters of Z85): with it only clients that know the public key get
-    through. Without it an address off loopback is taken with a warning, as uWSGI takes it in silence.
+    Frames are limited to `FRAME_BYTES` and unread messages to the house's high water; a sender beyond that waits.
+    Raises ConfigError if it cannot be bound, AlreadyRunningError if a live process owns the ipc path.
     """
-    async with _libzmq.open_context() as context:
-        with _libzmq.open_socket(context, zmq.PULL) as socket:
-            try:
-                if curve_secret:
-                    socket.setsockopt(zmq.CURVE_SERVER, 1)
-                    socket.setsockopt(zmq.CURVE_SECRETKEY, curve_secret)
-                elif not endpoint.startswith(LOOPBACK):
-                    log.warning("bus.pull.open", endpoint=endpoint, hint="anyone who reaches it commands this emperor")
-                socket.bind(endpoint)
-            except OSError as error:  # zmq.ZMQError is one
-                raise ConfigError(f"cannot be bound: {error.strerror}", endpoint) from error
-            bound = socket.getsockopt(zmq.LAST_ENDPOINT)
-            assert isinstance(bound, bytes)
-            yield Pull(socket, bound.rstrip(b"\0").decode())
+    with _claimed(where):
+        async with _libzmq.open_context() as context:
+            with _libzmq.open_socket(context, zmq.PULL) as socket:
+                try:
+                    socket.bind(where)
+                except zmq.ZMQError as error:
+                    raise ConfigError(f"cannot be bound: {error.strerror}", where) from error
+                address = socket.getsockopt(zmq.LAST_ENDPOINT)
+                assert isinstance(address, bytes)
+                yield Pull(socket, address.rstrip(b"\0").decode())
+
+
+@contextlib.contextmanager
+def _claimed(where: str) -> Iterator[None]:
+    """A second bind on an ipc path would succeed and steal it."""
+    if not where.startswith(f"{_IPC}/"):
+        yield
+        return
+    with claim(Path(where.removeprefix(_IPC))):
+        yield

@@ -44,7 +44,7 @@ SECURITY
     waits are bounded; one instance's listener or counters, however odd, cannot hold up another's.
 
 DIAGNOSTICS
-    `ctl status` shows the sockets served and counts; the table `exporter` of the exporter's segment has these counts too.
+    `ctl status` shows the sockets served and counts; the table `exporter` of the exporter's segment has them too.
     Log events: instance.serving, instance.dropped, instance.waiting (with the reason), stats.failed, http.serving.
 
 EXIT STATUS

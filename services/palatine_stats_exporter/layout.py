@@ -15,7 +15,7 @@
 Facts: spec/server.md 2.1 and the captures beside it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -49,7 +49,7 @@ def lay_out(value: Any, *, minified: bool = False, indent: int = 0) -> str:
             for key, item in value.items()
         ]
         return f"{{{newline}{f',{newline}'.join(items)}{newline}{tabs}}}"
-    if isinstance(value, Sequence):
+    if isinstance(value, list | tuple):
         items = [
             f"{'' if isinstance(item, str) else deeper}{lay_out(item, minified=minified, indent=indent + 1)}"
             for item in value

@@ -43,10 +43,13 @@ class Live:
             self._wanted = trio.Event()
 
     async def watch(self) -> AsyncGenerator[bytes, None]:
-        """States as they are made, from the next one on."""
+        """States as they are made; the latest at once if somebody watches already."""
+        fresh = self._watchers > 0 and self._latest
         self._watchers += 1
         self._wanted.set()
         try:
+            if fresh:
+                yield self._latest
             while True:
                 await self._news.wait()
                 yield self._latest

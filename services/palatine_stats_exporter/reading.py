@@ -95,16 +95,16 @@ class Reader:
     def __init__(self, view: SegmentView) -> None:
         self.view = view
         try:
-            slots, own, cores, apps, activity, _ = (
+            slots, own, cores, apps, activity, server = (
                 view.placed(name) for name in ("slots", "workers", "cores", "apps", "activity", "server")
             )
         except KeyError as error:
             raise ProtocolError(f"{view.path}: not an app-server's segment: {error} is missing") from error
         self.workers = slots.rows
-        self.cores = cores.rows // slots.rows if slots.rows else 0
+        self.cores = max(1, cores.rows // slots.rows) if slots.rows else 1
         self.apps = apps.rows // cores.rows if cores.rows else 0
         fitting = (self.workers, self.workers * self.cores, cores.rows * self.apps, cores.rows)
-        if cores.rows > MOST_CORES or (own.rows, cores.rows, apps.rows, activity.rows) != fitting:
+        if not server.rows or cores.rows > MOST_CORES or (own.rows, cores.rows, apps.rows, activity.rows) != fitting:
             raise ProtocolError(f"{view.path}: its tables of workers, cores and apps do not fit together")
         self._activity = activity
         self._slots, self._own, self._cores, self._apps = (_Table(placed) for placed in (slots, own, cores, apps))

@@ -1,4 +1,4 @@
-"""The daemon's parts put together: serving thread, instances, pages, and its own counters; holds no state of its own."""
+"""The daemon's parts put together: serving thread, instances, pages, and the counters of what they did."""
 
 import resource
 import time

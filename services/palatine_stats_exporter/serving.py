@@ -18,7 +18,7 @@ from typing import Final
 
 from palatine.errors import PalatineError
 from palatine_stats_exporter.sniffing import HEAD_BYTES, Verdict, judge, may_have_body
-from palatine_stats_exporter.waiting import Client, Limits, Queue, Source, Tally
+from palatine_stats_exporter.waiting import Client, Endpoint, Limits, Queue, Source, Tally
 
 #: The header block of uWSGI's `stats-http`, to the byte: uwsgi_exporter compares the content type exactly.
 HTTP_HEADER: Final = (
@@ -43,7 +43,7 @@ class StatsServer:
         self._epoll.register(self._wake, select.EPOLLIN)
         self._commands: deque[Callable[[], None]] = deque()
         self._stopping = False
-        self._listeners: dict[int, tuple[socket.socket, Source]] = {}
+        self._endpoints: dict[int, Endpoint] = {}
         self._clients: dict[int, Client] = {}
         self._sniffing = Queue(self.limits.sniff)
         self._asking = Queue(self.limits.request)
@@ -107,8 +107,8 @@ class StatsServer:
                 self._ready(fd, client, event, now)
             elif fd == self._wake:
                 self._obey()
-            elif fd in self._listeners:
-                self._accept(*self._listeners[fd], now)
+            elif (endpoint := self._endpoints.get(fd)) is not None:
+                self._accept(endpoint, now)
         self._end_waits(now)
         self._rendered.clear()
 
@@ -125,17 +125,15 @@ class StatsServer:
             self._commands.popleft()()
 
     def _add(self, listener: socket.socket, source: Source) -> None:
-        self._listeners[listener.fileno()] = (listener, source)
+        self._endpoints[listener.fileno()] = Endpoint(listener, source)
         self._epoll.register(listener.fileno(), select.EPOLLIN)
 
     def _remove(self, source: Source) -> None:
-        for fd, (listener, served) in list(self._listeners.items()):
-            if served is source:
-                del self._listeners[fd]
-                listener.close()
-        for fd, client in list(self._clients.items()):
-            if client.source is source and client.queue in {self._sniffing, self._asking}:
-                self._close(fd, client)
+        for endpoint in [found for found in self._endpoints.values() if found.source is source]:
+            self._close_listener(endpoint)
+            for fd, client in list(endpoint.clients.items()):
+                if client.queue in {self._sniffing, self._asking}:
+                    self._close(fd, client)
         source.close()
 
     def _stop(self) -> None:
@@ -144,64 +142,67 @@ class StatsServer:
     def _close_all(self) -> None:
         for fd, client in list(self._clients.items()):
             self._close(fd, client)
-        for listener, source in self._listeners.values():
-            listener.close()
-            source.close()
-        self._listeners.clear()
+        for endpoint in list(self._endpoints.values()):
+            self._close_listener(endpoint)
+            endpoint.source.close()
         self._epoll.close()
         os.close(self._wake)
 
     # --- connections ---
 
-    def _accept(self, listener: socket.socket, source: Source, now: float) -> None:
+    def _close_listener(self, endpoint: Endpoint) -> None:
+        del self._endpoints[endpoint.listener.fileno()]
+        endpoint.listener.close()
+
+    def _accept(self, endpoint: Endpoint, now: float) -> None:
         """Take what waits, at most a burst: those already connected come next."""
-        self._accepting = (listener, now)
+        self._accepting = (endpoint.listener, now)
         try:
-            self._accept_burst(listener, source, now)
+            self._accept_burst(endpoint, now)
         finally:
             self._accepting = None
 
-    def _accept_burst(self, listener: socket.socket, source: Source, now: float) -> None:
+    def _accept_burst(self, endpoint: Endpoint, now: float) -> None:
         for _ in range(self.limits.burst):
-            if len(self._clients) >= self.limits.connections:
-                self._evict()
             try:
-                sock, _address = listener.accept()
+                sock, _address = endpoint.listener.accept()
             except BlockingIOError:
                 return
             except OSError as error:
-                self._accept_failed(listener, error, now)
+                self._accept_failed(endpoint, error, now)
                 return
+            if len(self._clients) >= self.limits.connections:
+                self._evict()
             fd = sock.fileno()
-            queue = self._asking if source.http else self._sniffing
-            client = self._clients[fd] = Client(sock, source, queue)
+            queue = self._asking if endpoint.source.http else self._sniffing
+            client = self._clients[fd] = endpoint.clients[fd] = Client(sock, endpoint, queue)
             queue.put(fd, client, now)
             self._epoll.register(fd, select.EPOLLIN)
             self.tally.clients = len(self._clients)
 
-    def _accept_failed(self, listener: socket.socket, error: OSError, now: float) -> None:
-        """Out of descriptors: give up the client that has waited longest, or else look away for a moment."""
+    def _accept_failed(self, endpoint: Endpoint, error: OSError, now: float) -> None:
+        """Out of descriptors: give up a client, or else look away for a moment."""
         if error.errno == errno.EINVAL:  # shut down by its owner or by `rescue`: it will never give another client
-            self._listeners.pop(listener.fileno())
-            listener.close()
+            self._close_listener(endpoint)
         if error.errno not in _EXHAUSTED:
             if error.errno != errno.ECONNABORTED:
                 self._failed(error)
             return
+        if not _waits(endpoint.listener):  # accept(2) wants a descriptor before it looks
+            return
         if not self._evict():
             self._failed(error)
             self._resting_until = now + _REST_SECONDS
-            for fd in self._listeners:
+            for fd in self._endpoints:
                 self._epoll.modify(fd, 0)
 
     def _evict(self) -> bool:
-        """End the client that is nearest to its deadline; whether there was one."""
-        found = [first for queue in self._queues if (first := queue.first()) is not None]
-        if not found:
+        """End the oldest client of the socket that has most: a crowd there costs no other. Whether there was one."""
+        most = max(self._endpoints.values(), key=lambda endpoint: len(endpoint.clients), default=None)
+        if most is None or not most.clients:
             return False
-        oldest = min(found, key=lambda client: client.deadline)
         self.tally.evicted += 1
-        self._close(oldest.sock.fileno(), oldest)
+        self._close(*next(iter(most.clients.items())))
         return True
 
     def _end_waits(self, now: float) -> None:
@@ -214,7 +215,7 @@ class StatsServer:
                     self._close(fd, client)
         if self._resting_until and self._resting_until <= now:
             self._resting_until = 0.0
-            for fd in self._listeners:
+            for fd in self._endpoints:
                 self._epoll.modify(fd, select.EPOLLIN)
 
     def _ready(self, fd: int, client: Client, event: int, now: float) -> None:
@@ -236,7 +237,7 @@ class StatsServer:
         self._judge(fd, client, now, over=not data)
 
     def _judge(self, fd: int, client: Client, now: float, *, over: bool) -> None:
-        verdict = judge(client.received, http=client.source.http, over=over)
+        verdict = judge(client.received, http=client.endpoint.source.http, over=over)
         if verdict is Verdict.WAIT:
             if client.queue is self._sniffing:
                 self._move(fd, client, self._asking, now)  # it speaks HTTP: it may take its time for the rest
@@ -245,7 +246,7 @@ class StatsServer:
             self._close(fd, client)
             return
         try:
-            answer = self._answer(client.source, verdict)
+            answer = self._answer(client.endpoint.source, verdict)
         except (PalatineError, OSError) as error:
             self._failed(error)
             self._close(fd, client)
@@ -301,6 +302,7 @@ class StatsServer:
 
     def _close(self, fd: int, client: Client) -> None:
         del client.queue.clients[fd]
+        del client.endpoint.clients[fd]
         del self._clients[fd]
         client.sock.close()
         self.tally.clients = len(self._clients)
@@ -308,3 +310,10 @@ class StatsServer:
     def _failed(self, error: Exception) -> None:
         self.tally.errors += 1
         self._on_error(error)
+
+
+def _waits(listener: socket.socket) -> bool:
+    """Whether a connection waits to be accepted."""
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    return bool(poll.poll(0))

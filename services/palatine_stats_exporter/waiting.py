@@ -20,7 +20,7 @@ class Limits:
         request: seconds for a whole request head (uWSGI's socket-timeout).
         send: seconds for the client to read the whole answer.
         linger: seconds for a client to notice our end while it is still sending.
-        connections: most clients at a time; one more ends the one that has waited longest.
+        connections: most clients at a time; one more ends the oldest client of the socket that has most of them.
         burst: most connections accepted before those already there are looked at again.
     """
 
@@ -57,11 +57,20 @@ class Tally:
 
 
 @attrs.define(eq=False)
+class Endpoint:
+    """A listener being served, what is served on it, and its clients by descriptor, oldest first."""
+
+    listener: socket.socket
+    source: Source
+    clients: "OrderedDict[int, Client]" = attrs.field(factory=OrderedDict)
+
+
+@attrs.define(eq=False)
 class Client:
     """One connection: where it came from, what it sent, what it still has to get, and until when it may stay."""
 
     sock: socket.socket
-    source: Source
+    endpoint: Endpoint
     queue: "Queue"
     deadline: float = 0.0
     received: bytes = b""

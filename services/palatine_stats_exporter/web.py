@@ -27,12 +27,12 @@ _PAGES: Final = {
     "/dashboard.js": ("dashboard.js", "text/javascript; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
+_POLICY: Final = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 _HEADERS: Final = (
-    (
-        b"content-security-policy",
-        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-        b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    ),
+    (b"content-security-policy", _POLICY),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
@@ -158,7 +158,7 @@ async def serve(listener: socket.socket, application: Application, closing: trio
     config.errorlog = logging.getLogger("palatine.http")
     config.include_server_header = False
     config.graceful_timeout = _GRACE_SECONDS
-    await hypercorn_serve(application, config, shutdown_trigger=closing.wait, mode="asgi")  # type: ignore[arg-type]  # ASGI types are TypedDicts there, mappings here
+    await hypercorn_serve(application, config, shutdown_trigger=closing.wait, mode="asgi")
 
 
 def _same(page: Page) -> Page:

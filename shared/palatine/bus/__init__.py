@@ -8,7 +8,7 @@ from palatine.bus.client import Client, open_client, request
 from palatine.bus.endpoint import Claim, claim
 from palatine.bus.events import Event
 from palatine.bus.intake import Batch, Intake, open_intake
-from palatine.bus.journal import Entry, Journal, mark, open_journal
+from palatine.bus.journal import Entry, Journal, open_journal
 from palatine.bus.pull import Pull, open_pull
 from palatine.bus.sender import Sender, SenderStatistics, open_sender
 from palatine.bus.server import Handler, Handlers, Request, serve_requests
@@ -32,7 +32,6 @@ __all__ = [
     "SenderStatistics",
     "claim",
     "default_role_of",
-    "mark",
     "open_client",
     "open_intake",
     "open_journal",

@@ -23,6 +23,8 @@ from palatine.errors import PeerError
 
 #: A sender that ignores its window is refused at this multiple of it.
 TOLERANCE: Final = 2
+#: Root may bind for anybody.
+TRUSTED: Final = frozenset({0})
 #: Acks and beats a source may leave unread: more means that it has no connection.
 ACKS: Final = 4096
 
@@ -107,7 +109,7 @@ class Intake:
         return Batch(inflow.sender, inflow.source, inflow.session.peer, taken, self._acknowledge)
 
     async def _run_source(self, name: str, endpoint: Path, where: str, scope: trio.CancelScope) -> None:
-        with scope, _libzmq.open_socket(self._context, zmq.DEALER, send_high_water=ACKS, linger=0) as socket:
+        with scope, _libzmq.open_socket(self._context, zmq.DEALER, send_high_water=ACKS) as socket:
             _libzmq.connect(socket, where)
 
             def admit(peer: Peer) -> None:
@@ -115,7 +117,7 @@ class Intake:
                     owner = endpoint.parent.stat().st_uid
                 except OSError as error:
                     raise PeerError(f"{endpoint.parent}: {error.strerror}", "forbidden") from error
-                if peer.uid not in {0, owner}:
+                if peer.uid not in TRUSTED | {owner}:
                     raise PeerError(
                         f"{endpoint} is bound by uid {peer.uid}, its directory is uid {owner}'s", "forbidden"
                     )

@@ -59,7 +59,8 @@ class Journal:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._turn = trio.CapacityLimiter(1)
-        self._last = dict(connection.execute("SELECT uuid, last_seq FROM senders"))
+        self._last: dict[bytes, int] = dict(connection.execute("SELECT uuid, last_seq FROM senders"))
+        self._marked: dict[bytes, int] = {}  # in the transaction under way
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """`work(connection)` in the thread, in one transaction: on disk when this returns, rolled back if it raises.
@@ -70,7 +71,7 @@ class Journal:
 
     def last_seq(self, sender: bytes) -> int:
         """The last number known of a sender, 0 if none is."""
-        return int(self._last.get(sender, 0))
+        return self._last.get(sender, 0)
 
     def fresh(self, sender: bytes, events: Sequence[Event]) -> list[Event]:
         """Those of a batch that are no duplicates. Nothing is written: they count as known only once recorded."""
@@ -100,11 +101,19 @@ class Journal:
                     "INSERT INTO entries (sender, seq, type, body, due) VALUES (?, ?, ?, ?, ?)",
                     [(sender, event.seq, event.type, msgspec.json.encode(event.body), now) for event in new],
                 )
-            mark(connection, sender, new[-1].seq)
+            self.mark(connection, sender, new[-1].seq)
 
         await self.run(write)
-        self._last[sender] = max(new[-1].seq, self.last_seq(sender))
         return new
+
+    def mark(self, connection: sqlite3.Connection, sender: bytes, seq: int) -> None:
+        """In `work` of `run`: all of `sender` up to `seq` is known from this transaction on. `record` does it."""
+        connection.execute(
+            "INSERT INTO senders (uuid, last_seq, seen) VALUES (?, ?, ?)"
+            " ON CONFLICT (uuid) DO UPDATE SET last_seq = max(last_seq, excluded.last_seq), seen = excluded.seen",
+            (sender, seq, time.time()),
+        )
+        self._marked[sender] = max(seq, self.last_seq(sender))
 
     async def add(self, type: str, body: Any, *, due: float = 0.0) -> int:  # noqa: A002 - as in Event
         """Work of the daemon's own; its id."""
@@ -156,6 +165,7 @@ class Journal:
 
     def _transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
         connection = self._connection
+        self._marked.clear()
         connection.execute("BEGIN IMMEDIATE")
         try:
             result = work(connection)
@@ -163,16 +173,8 @@ class Journal:
             connection.execute("ROLLBACK")
             raise
         connection.execute("COMMIT")
+        self._last |= self._marked
         return result
-
-
-def mark(connection: sqlite3.Connection, sender: bytes, seq: int) -> None:
-    """Inside a transaction: everything of `sender` up to `seq` is known. `Journal.record` does this by itself."""
-    connection.execute(
-        "INSERT INTO senders (uuid, last_seq, seen) VALUES (?, ?, ?)"
-        " ON CONFLICT (uuid) DO UPDATE SET last_seq = max(last_seq, excluded.last_seq), seen = excluded.seen",
-        (sender, seq, time.time()),
-    )
 
 
 @contextlib.asynccontextmanager

@@ -77,7 +77,10 @@ class Party:
         """Own the socket until cancelled; `flush` sends the side's own frames."""
         if flush is not None:
             self._flush_side = flush
-        await pump.run(self._socket, self.waker, self._flush, self._received)
+        try:
+            await pump.run(self._socket, self.waker, self._flush, self._received)
+        finally:
+            self._flush_controls()  # a last ack saves the next run its duplicates
 
     def say(self, route: bytes, frame: Frame) -> None:
         """Queue a frame of the handshake, an ack or an error."""
@@ -116,17 +119,23 @@ class Party:
         if now >= self._next_beat:
             self._next_beat = now + events.BEAT
             self._beat(now)
+        if self._flush_controls():
+            self._flush_side()
+            return self._next_beat
+        return now + FULL_RETRY
+
+    def _flush_controls(self) -> bool:
+        """Whether all could be sent."""
         while self._controls:
             route, frame = self._controls[0]
             sent = self._send(route, frame)
             if sent is pump.Sent.FULL and self._binds and route in self.sessions:
-                return now + FULL_RETRY
+                return False
             self._controls.popleft()
             if sent is not pump.Sent.YES and route in self.sessions:
                 # A ROUTER knows no such connection any more; a DEALER that takes nothing has none.
                 self.close(self.sessions[route])
-        self._flush_side()
-        return self._next_beat
+        return True
 
     def _beat(self, now: float) -> None:
         for session in list(self.sessions.values()):

@@ -137,10 +137,12 @@ class SpoolStorage:
         """Own the spool until cancelled; `wake` is called when the outbox has more."""
         try:
             while True:
+                await trio.lowlevel.checkpoint_if_cancelled()
                 self._work = trio.Event()
                 visit = self._plan(trio.current_time())
                 if visit is not None:
-                    self._apply(visit, await trio.to_thread.run_sync(self._do, visit))
+                    with trio.CancelScope(shield=True):  # what the visit holds is nowhere else
+                        self._apply(visit, await trio.to_thread.run_sync(self._do, visit))
                     wake()
                     continue
                 if self._bypass():

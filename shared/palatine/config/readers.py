@@ -88,15 +88,18 @@ def read_command(command: str, cwd: str, environ: Mapping[str, str]) -> bytes:
     """What `command`, run by the shell, writes to its standard output; its exit status does not matter, as in uWSGI."""
     import subprocess
 
-    with subprocess.Popen(
-        ["/bin/sh", "-c", command], cwd=cwd, env=dict(environ), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
-    ) as child:
+    words = ["/bin/sh", "-c", command]
+    try:
+        child = subprocess.Popen(words, cwd=cwd, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot run {command}: {_reason(error)}") from error
+    with child:
         assert child.stdout is not None
         try:
             return read_descriptor(child.stdout.fileno(), f"exec://{command}")
         finally:
             if child.poll() is None:
-                child.kill()
+                child.kill()  # its text is complete, or it was too slow or too talkative
 
 
 def _read_exactly(descriptor: int, size: int, name: str, deadline: float) -> bytes:

@@ -1,6 +1,7 @@
 """The nearest valid name to a misspelt one, for messages. Must cost nothing until a message needs it."""
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 #: Share of common letter pairs below which two names are not alike.
 _ALIKE = 0.6
@@ -28,5 +29,6 @@ def did_you_mean(name: str, names: Iterable[str], prefix: str = "") -> str:
 
 
 def _pairs(text: str) -> set[str]:
+    """The pairs of neighbouring letters, in either order: two letters swapped are the commonest slip."""
     padded = f"^{text}$"
-    return {padded[at : at + 2] for at in range(len(padded) - 1)}
+    return {min(a + b, b + a) for a, b in pairwise(padded)}

@@ -88,3 +88,24 @@ async def test_an_address_that_cannot_be_bound_is_a_config_error() -> None:
     with pytest.raises(ConfigError, match="nonsense: cannot be bound"):
         async with open_pull("nonsense"):
             pass
+
+
+async def test_curve_lets_only_those_in_who_know_the_key(push: zmq.Socket[bytes]) -> None:
+    public, secret = zmq.curve_keypair()
+    async with open_pull("tcp://127.0.0.1:*", curve_secret=secret) as pull:
+        with zmq.Context() as context, context.socket(zmq.PUSH) as plain:
+            plain.connect(pull.address)
+            plain.send(b"plain")
+            push.curve_serverkey = public
+            push.curve_publickey, push.curve_secretkey = zmq.curve_keypair()
+            push.connect(pull.address)
+            push.send(b"curve")
+            with trio.fail_after(10):
+                assert await pull.receive() == [[b"curve"]]
+            plain.close(linger=0)
+
+
+async def test_a_key_that_is_none_is_a_config_error() -> None:
+    with pytest.raises(ConfigError, match="cannot be bound"):
+        async with open_pull("tcp://127.0.0.1:*", curve_secret=b"short"):
+            pytest.fail("opened")

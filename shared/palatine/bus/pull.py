@@ -52,9 +52,10 @@ class Pull:
 
 
 @contextlib.asynccontextmanager
-async def open_pull(where: str) -> AsyncIterator[Pull]:
+async def open_pull(where: str, *, curve_secret: bytes = b"") -> AsyncIterator[Pull]:
     """Bind a PULL socket at a zmq address (`tcp://HOST:PORT`, `ipc://PATH`).
 
+    With the server's secret key (40 characters of Z85) only those get through who know its public key.
     Frames are limited to `FRAME_BYTES` and unread messages to the house's high water; a sender beyond that waits.
     Raises ConfigError if it cannot be bound, AlreadyRunningError if a live process owns the ipc path.
     """
@@ -62,6 +63,9 @@ async def open_pull(where: str) -> AsyncIterator[Pull]:
         async with _libzmq.open_context() as context:
             with _libzmq.open_socket(context, zmq.PULL) as socket:
                 try:
+                    if curve_secret:
+                        socket.setsockopt(zmq.CURVE_SERVER, 1)
+                        socket.setsockopt(zmq.CURVE_SECRETKEY, curve_secret)
                     socket.bind(where)
                 except zmq.ZMQError as error:
                     raise ConfigError(f"cannot be bound: {error.strerror}", where) from error

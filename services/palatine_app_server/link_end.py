@@ -54,7 +54,8 @@ class LinkEnd:
         loop.watch(self._ours.fileno(), self._hear)
 
     def start(self, now: float) -> None:
-        """Start the link process."""
+        """Start the link process; the rules go ahead of every line they are to be matched with."""
+        self.post(self._greeting())
         self._processes.add_command("link", self._argv)
         self.due(now)
 

@@ -20,7 +20,7 @@ from palatine.counters import Segment
 from palatine.errors import ConfigError
 from palatine.handoff import Giver, Offer
 from palatine.notify import Notifier
-from palatine.schema import INSTANCE
+from palatine.schema import INSTANCE, SERVER_STATES
 from palatine_app_server import channel, instance, linux, sockets
 from palatine_app_server.actions import Actions
 from palatine_app_server.api import SNMP_VALUES, ApiSettings
@@ -60,6 +60,7 @@ class Master:
         self._environ = dict(environ)
         self._loop = Loop()
         self._exit_code = exits.OK
+        self._draining = False
         self._emperor = EmperorPipe.from_environment(environ)
         self._notifier = Notifier.from_environment(self._environ)
         self._requests = [self._bind(wish.kind, wish.address) for wish in settings.sockets]
@@ -112,6 +113,7 @@ class Master:
             due = [tick_at, self._workforce.next_due(now), self._link.due(now), self._companions.due(now)]
             if not flushed:
                 due.append(now + RETRY_SECONDS)
+            self._show_state()
             self._loop.turn(min(moment for moment in due if moment is not None) - now)
         self._end()
         return self._exit_code
@@ -423,6 +425,18 @@ class Master:
             self._logs.say(f"*** WARNING: no {daemon} has come for its sockets; they are served once one runs ***")
         self._missing.clear()
 
+    def _show_state(self) -> None:
+        workforce = self._workforce
+        state = "ready"
+        if workforce.stopping:
+            state = "draining" if self._draining else "stopping"
+        elif not workforce.reload.serving:
+            state = "starting"
+        elif workforce.reload.coming:
+            state = "reloading"
+        self._server[self._segment.word("server", "state")] = SERVER_STATES.index(state)
+        self._server[self._segment.word("server", "link_pid")] = self._link.pid
+
     # ------------------------------------------------------------------ what others ask
 
     def _answer(self, kind: str, body: Any) -> dict[str, Any]:
@@ -490,11 +504,13 @@ class Master:
 
     def _drain(self) -> None:
         self._notifier.send("STOPPING=1")
+        self._draining = True
         self._logs.say("SIGTERM received...draining workers...")
         self._workforce.stop(float(self._settings.mercy_seconds))
 
     def _stop_now(self) -> None:
         self._notifier.send("STOPPING=1")
+        self._draining = False
         self._logs.say("SIGINT/SIGTERM received...killing workers...")
         self._workforce.stop(0.0 if self._workforce.stopping else STOP_SECONDS, brutal=True)
 

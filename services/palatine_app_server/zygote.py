@@ -11,6 +11,7 @@ the zygote is gone.
 """
 
 import gc
+import io
 import os
 import signal
 import socket
@@ -194,3 +195,6 @@ def _own_streams(log_fd: int) -> None:
     if log_fd >= 0:
         os.dup2(log_fd, 1)
         os.dup2(log_fd, 2)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # one print is one write, hence one line for alarms, also under -u
+            stream.reconfigure(line_buffering=True, write_through=False)

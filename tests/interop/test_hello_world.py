@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from running import Runner, Running, get, program, run, wait_until
 
 pytestmark = [pytest.mark.interop, pytest.mark.xdist_group("port-9090")]

@@ -179,6 +179,31 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def child_of(pid: int, module: str) -> int:
+    """The child of `pid` that runs `python -m module`; 0 while there is none."""
+    for child in children(pid):
+        with contextlib.suppress(OSError):
+            if module.encode() in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0"):
+                return child
+    return 0
+
+
+def anyones_python() -> list[str]:
+    """A Python other users may execute: this one, or the machine's of the same version where this one is root's own."""
+    real = Path(sys.executable).resolve()
+    reachable = all(parent.stat().st_mode & 0o001 for parent in real.parents)
+    if reachable:
+        return [sys.executable]
+    same = f"/usr/bin/python3.{sys.version_info.minor}"
+    assert Path(same).exists(), f"{sys.executable} is only root's, and there is no {same}"
+    return [same]
+
+
+def import_path() -> str:
+    """PYTHONPATH by which another interpreter of this version sees what this one does."""
+    return os.pathsep.join(entry for entry in sys.path if entry and "tests" not in Path(entry).parts)
+
+
 def run(*argv: str, seconds: float = 20.0, check: bool = True, **extra: Any) -> subprocess.CompletedProcess[str]:
     """Run a peer to its end."""
     return subprocess.run(

@@ -21,7 +21,7 @@ ACCEPT_SECONDS: Final = 5.0
 #: Seconds a host command may run.
 COMMAND_SECONDS: Final = 60.0
 #: Refusals of an instance that will be the same next time.
-_LASTING: Final = frozenset({"unknown-type", "invalid", "too-large", "refused"})
+_LASTING: Final = frozenset({"unknown-type", "unsupported", "invalid", "too-large"})
 
 
 class Actions:

@@ -61,15 +61,16 @@ class Reader:
         counters: Counters,
         log: structlog.stdlib.BoundLogger,
         clock: Callable[[], float],
-        seen: dict[bytes, int],
+        recorded: Callable[[bytes], int],
     ) -> None:
-        """`seen` has the last event of each sender that is in the journal."""
+        """`recorded(sender)` is the last event of a sender that is in the journal, 0 for none."""
         self._registry = registry
         self._raiser = raiser
         self._counters = counters
         self._log = log
         self._clock = clock
-        self._seen = seen
+        self._recorded = recorded
+        self._read: dict[bytes, int] = {}  # by sender, recorded or not
 
     async def run(
         self, intake: Intake, submit: Callable[[Record, Batch], Any], ask: Callable[[Instance], None]
@@ -86,7 +87,7 @@ class Reader:
     def take(self, source: str, sender: bytes, events: list[Event]) -> Record:
         """What a batch comes to; events read before come to nothing."""
         instance = self._registry.get(source)
-        last = self._seen.get(sender, 0)
+        last = max(self._read.get(sender, 0), self._recorded(sender))
         fresh = [event for event in events if event.seq > last]
         if not fresh or instance is None:
             return Record()
@@ -97,7 +98,7 @@ class Reader:
                 self._event(instance, event, taken)
             except (ProtocolError, msgspec.ValidationError) as error:
                 self._log.warning("event.refused", instance=source, type=event.type, seq=event.seq, reason=str(error))
-        self._seen[sender] = fresh[-1].seq
+        self._read[sender] = fresh[-1].seq
         return Record(tuple(taken.deliveries), taken.rulesets, {sender: fresh[-1].seq})
 
     def adopt(self, instance: Instance, body: Any) -> None:

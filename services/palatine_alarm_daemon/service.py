@@ -1,7 +1,9 @@
 """Puts the alarm-daemon together and runs it from start to drain; it must never decide anything itself."""
 
+import contextlib
 import sqlite3
 import time
+from pathlib import Path
 from typing import Any, Final
 
 import trio
@@ -14,7 +16,7 @@ from palatine_alarm_daemon.actions import Actions
 from palatine_alarm_daemon.control import alarm_handlers
 from palatine_alarm_daemon.counters import Counters
 from palatine_alarm_daemon.courier import Courier
-from palatine_alarm_daemon.journal import Journal, Kept, Record
+from palatine_alarm_daemon.journal import AlarmJournal, Kept, Record, open_alarm_journal
 from palatine_alarm_daemon.raising import Raiser
 from palatine_alarm_daemon.reading import Reader, fetch_config
 from palatine_alarm_daemon.registry import Instance, Registry
@@ -34,35 +36,34 @@ GAUGE_SECONDS: Final = 1.0
 
 async def serve(ctx: Context) -> None:
     """The daemon's main."""
-    journal = open_journal(ctx)
-    try:
-        async with trio.open_nursery() as nursery:
-            await Service(ctx, journal, nursery).run()
-            nursery.cancel_scope.cancel()
-    finally:
-        journal.close()
-
-
-def open_journal(ctx: Context) -> Journal:
-    """The journal; one that cannot be read is put aside, because new alarms matter more than old ones."""
     path = ctx.state_dir / JOURNAL
+    put_aside_if_damaged(path, ctx)
+    async with open_alarm_journal(path) as journal, trio.open_nursery() as nursery:
+        await Service(ctx, journal, nursery).run()
+        nursery.cancel_scope.cancel()
+
+
+def put_aside_if_damaged(path: Path, ctx: Context) -> None:
+    """Rename a journal that cannot be read: new alarms matter more than old ones."""
+    if not path.exists():
+        return
     try:
-        return Journal(path)
-    except sqlite3.OperationalError as error:  # no space, no rights, locked: the file itself may be well
-        raise PalatineError(f"{path}: {error}") from error
+        with contextlib.closing(sqlite3.connect(path)) as db:
+            db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        return  # no rights, no space, locked: the file itself may be well, and opening it will say more
     except sqlite3.DatabaseError as error:
         aside = path.with_name(f"{JOURNAL}.damaged-{int(time.time())}")
         path.rename(aside)
         for suffix in ("-wal", "-shm"):
             path.with_name(JOURNAL + suffix).unlink(missing_ok=True)
-        ctx.log.exception("journal.damaged", reason=str(error), kept_as=str(aside))
-        return Journal(path)
+        ctx.log.warning("journal.damaged", reason=str(error), kept_as=str(aside))
 
 
 class Service:
     """All parts of one run."""
 
-    def __init__(self, ctx: Context, journal: Journal, nursery: trio.Nursery) -> None:
+    def __init__(self, ctx: Context, journal: AlarmJournal, nursery: trio.Nursery) -> None:
         self._ctx = ctx
         self._nursery = nursery
         self._journal = journal
@@ -83,8 +84,8 @@ class Service:
 
     async def run(self) -> None:
         """Load what is left, serve, and leave nothing half done."""
-        kept = self._journal.load(time.time() - STORM_MEMORY_SECONDS)
-        reader = Reader(self._registry, self._raiser, self._counters, self._ctx.log, time.time, dict(kept.senders))
+        kept = await self._journal.load(time.time() - STORM_MEMORY_SECONDS)
+        reader = Reader(self._registry, self._raiser, self._counters, self._ctx.log, time.time, self._journal.last_seq)
         self._restore(kept, reader)
         await self._configure()
         self._ctx.on_reload(self._configure)

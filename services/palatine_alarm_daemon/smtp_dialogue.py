@@ -67,6 +67,7 @@ class ReplyReader:
     def __init__(self) -> None:
         self._bytes = b""
         self._lines: list[str] = []
+        self._size = 0
 
     @property
     def idle(self) -> bool:
@@ -76,7 +77,8 @@ class ReplyReader:
     def feed(self, data: bytes) -> None:
         """Take bytes as they come."""
         self._bytes += data
-        if len(self._bytes) + sum(map(len, self._lines)) > MAX_REPLY_BYTES:
+        self._size += len(data)
+        if self._size > MAX_REPLY_BYTES:
             raise ProtocolError("the mail server's reply has no end")
 
     def next(self) -> Reply | None:
@@ -90,6 +92,7 @@ class ReplyReader:
             if found[2] != b"-":
                 reply = Reply(int(found[1]), tuple(self._lines))
                 self._lines = []
+                self._size = len(self._bytes)
                 return reply
         return None
 

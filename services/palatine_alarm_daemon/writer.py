@@ -12,7 +12,7 @@ import attrs
 import structlog
 import trio
 
-from palatine_alarm_daemon.journal import Journal, Record
+from palatine_alarm_daemon.journal import AlarmJournal, Record
 from palatine_alarm_daemon.values import Progress
 
 #: Records that may wait for the disk; further ones wait at their source.
@@ -35,13 +35,12 @@ class _Entry:
 class JournalWriter:
     """Records in the order they come, each followed by its `then`."""
 
-    def __init__(self, journal: Journal, log: structlog.stdlib.BoundLogger, clock: Callable[[], float]) -> None:
+    def __init__(self, journal: AlarmJournal, log: structlog.stdlib.BoundLogger, clock: Callable[[], float]) -> None:
         self._journal = journal
         self._log = log
         self._clock = clock
         self._send, self._receive = trio.open_memory_channel[_Entry | None](QUEUED_RECORDS)
         self._progress: deque[Progress] = deque()
-        self._limiter = trio.CapacityLimiter(1)  # sqlite3 is used by one thread at a time
         self._pruned = clock()
         self.bytes = journal.size()
         #: Why the last write failed, "" while all is well.
@@ -92,37 +91,41 @@ class JournalWriter:
     async def _write_all(self, entries: list[_Entry]) -> None:
         progress = tuple(self._progress)
         self._progress.clear()
-        merged = _merged([entry.record for entry in entries])
-        if merged:
-            record = attrs.evolve(merged, progress=progress)
-            await self._until_written(lambda: self._journal.record(record, self._clock()))
-        elif progress:
-            await self._until_written(lambda: self._journal.settle(progress))
+        record = attrs.evolve(_merged([entry.record for entry in entries]), progress=progress)
+        if record:
+            await self._until_written(record)
         for entry in entries:
             await entry.then()
+        await self._prune()
 
-    async def _until_written(self, write: Callable[[], None]) -> None:
+    async def _until_written(self, record: Record) -> None:
         """Try until it is on disk: a full disk delays acknowledgements and loses nothing."""
         delay = RETRY_FIRST
         while True:
             try:
-                await trio.to_thread.run_sync(self._in_thread, write, limiter=self._limiter)
+                await self._journal.record(record, self._clock())
             except sqlite3.Error as error:
-                self.trouble = str(error)
-                self._log.error("journal.failed", path=str(self._journal.path), reason=str(error), retry_in=delay)
+                self._complain(error, retry_in=delay)
                 await trio.sleep(delay)
                 delay = min(delay * 2, RETRY_LONGEST)
             else:
                 self.trouble = ""
+                self.bytes = self._journal.size()
                 return
 
-    def _in_thread(self, write: Callable[[], None]) -> None:
-        write()
+    async def _prune(self) -> None:
         now = self._clock()
-        if now - self._pruned >= PRUNE_SECONDS:
-            self._pruned = now
-            self._journal.prune(now)
-        self.bytes = self._journal.size()
+        if now - self._pruned < PRUNE_SECONDS:
+            return
+        self._pruned = now
+        try:
+            await self._journal.prune(now)
+        except sqlite3.Error as error:
+            self._complain(error, retry_in=PRUNE_SECONDS)
+
+    def _complain(self, error: sqlite3.Error, *, retry_in: float) -> None:
+        self.trouble = str(error)
+        self._log.error("journal.failed", path=str(self._journal.path), reason=str(error), retry_in=retry_in)
 
 
 def _merged(records: list[Record]) -> Record:

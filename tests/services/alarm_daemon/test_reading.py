@@ -36,7 +36,9 @@ class Desk:
         self.counters = Counters(segment, lambda _: False)
         log = structlog.get_logger()
         self.raiser = Raiser(self.counters, log, lambda: 60.0)
-        self.reader = Reader(self.registry, self.raiser, self.counters, log, lambda: NOW, dict(seen or {}))
+        self.reader = Reader(
+            self.registry, self.raiser, self.counters, log, lambda: NOW, lambda sender: (seen or {}).get(sender, 0)
+        )
         self.registry.appeared("app", 1000, tmp_path)
         self._seq = 0
 

@@ -103,7 +103,7 @@ def regexps() -> st.SearchStrategy[bytes]:
 lines = st.text("ab.]} \t\n\v_1\x85", max_size=16).map(lambda text: text.encode("latin-1"))
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(pattern=regexps(), line=lines)
 @example(b"a$", b"a\n")
 @example(b"(a$)*", b"b")

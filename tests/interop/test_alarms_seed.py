@@ -1,4 +1,4 @@
-"""Seed 002: its alarms raised by a real harakiri and a really full listen queue; nothing lost by a kill; tenants' rights."""
+"""Seed 002: its alarms, raised by a real harakiri and a really full listen queue; kills and tenants."""
 
 import os
 import pwd
@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
 from running import Runner, Running, anyones_python, child_of, free_port, get, import_path, run, wait_until
 
 pytestmark = pytest.mark.interop
@@ -126,7 +127,8 @@ def test_a_tenants_command_runs_as_the_tenant(programs: Runner) -> None:
         os.chown(home, pwd.getpwnam(tenant).pw_uid, -1)
         address = f"127.0.0.1:{free_port()}"
         server = programs.start(
-            *anyones_python(), "-P", "-m", "palatine_app_server", "--name", tenant, "--http-socket", address, "--wsgi-file", str(app),
+            *anyones_python(), "-P", "-m", "palatine_app_server",
+            "--name", tenant, "--http-socket", address, "--wsgi-file", str(app),
             "--uid", tenant, "--gid", "nogroup",
             "--state-dir", str(home),
             "--alarm", f"who cmd:{{ id -un; pwd; cat; }} > {home}/who.part && mv {home}/who.part {home}/who",

@@ -29,7 +29,8 @@ trio.run(main, pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3]
 
 CONSUMER = """
 import sys, pathlib, trio
-from palatine.bus import open_intake, open_journal
+from palatine.bus import open_intake
+from palatine.bus.journal import open_journal
 
 SCHEMA = ["CREATE TABLE seen (sender BLOB, seq INTEGER, number INTEGER, PRIMARY KEY (sender, seq));"]
 

@@ -208,3 +208,120 @@ async def test_an_event_endpoint_is_as_thick_skinned(tmp_path: Path, dealer: zmq
                 await batch.ack()
             assert got == list(range(10))
             await sender.settled()
+
+
+def exchange(raw: zmq.Socket[bytes], parts: list[bytes], kind: str) -> Frame:
+    """Send a message, and skip what comes back up to a frame of this type."""
+    if parts:
+        raw.send_multipart(parts)
+    while raw.poll(5000):
+        frame = decode(raw.recv_multipart())
+        if frame.type == kind:
+            return frame
+    pytest.fail(f"no {kind} came")
+
+
+async def test_an_older_intake_is_served_in_its_version(tmp_path: Path, dealer: zmq.Socket[bytes]) -> None:
+    async with open_sender(tmp_path / "e", bind=True) as sender:
+        dealer.connect(f"ipc://{tmp_path}/e")
+        sender.put("n", 1)
+
+        def old_intake() -> list[Frame]:
+            welcome = exchange(dealer, encode(Frame("hello", ID, 0, {"role": "intake"}, version=0)), "welcome")
+            events = exchange(dealer, [], "events")
+            dealer.send_multipart(encode(Frame("ack", ID, 1, version=0)))
+            beat = exchange(dealer, encode(Frame("beat", ID, version=0)), "beat")
+            return [welcome, events, beat]
+
+        welcome, batch, beat = await trio.to_thread.run_sync(old_intake)
+        assert {welcome.version, batch.version, beat.version} == {0}
+        assert welcome.body == {"role": "sender", "uuid": sender.uuid.hex()}
+        assert batch.body == [[1, "n", 1]]
+        await sender.settled()
+
+
+@pytest.fixture
+def router() -> Iterator[zmq.Socket[bytes]]:
+    context = zmq.Context()
+    raw = context.socket(zmq.ROUTER)
+    raw.setsockopt(zmq.LINGER, 0)
+    yield raw
+    raw.close()
+    context.term()
+
+
+async def test_a_newer_binder_is_spoken_to_in_our_version(tmp_path: Path, router: zmq.Socket[bytes]) -> None:
+    router.bind(f"ipc://{tmp_path}/e")
+
+    def newer() -> Frame:
+        route, probe = router.recv_multipart()
+        assert probe == b""
+        (head,) = encode(Frame("invite", bytes(16)))
+        router.send_multipart([route, head[:4] + b"\x02" + head[5:] + b"of later"])
+        return decode(router.recv_multipart()[1:])
+
+    async with open_intake() as intake:
+        intake.connect("app", tmp_path / "e")
+        with trio.fail_after(20):
+            hello = await trio.to_thread.run_sync(newer)
+    assert (hello.type, hello.version, hello.body["role"]) == ("hello", 1, "intake")
+
+
+async def test_an_older_binder_is_spoken_to_in_its_version(tmp_path: Path, router: zmq.Socket[bytes]) -> None:
+    router.bind(f"ipc://{tmp_path}/e")
+
+    def older() -> Frame:
+        route, _ = router.recv_multipart()
+        router.send_multipart([route, *encode(Frame("invite", bytes(16), version=0))])
+        while (asked := decode(router.recv_multipart()[1:])).version > 0:
+            refusal = {"code": "version", "message": "version 1 is not spoken here"}
+            router.send_multipart([route, *encode(Frame("error", bytes(16), 0, refusal, version=0))])
+        return asked
+
+    async with open_intake() as intake:
+        intake.connect("app", tmp_path / "e")
+        with trio.fail_after(20):
+            hello = await trio.to_thread.run_sync(older)
+    assert (hello.type, hello.version) == ("hello", 0)
+
+
+async def test_a_batch_lost_on_the_way_is_asked_for_again(tmp_path: Path, dealer: zmq.Socket[bytes]) -> None:
+    path, other = tmp_path / "e", b"o" * 16
+    async with open_intake(bind=path) as intake:
+        dealer.connect(f"ipc://{path}")
+        hello = {"role": "sender", "uuid": "ab" * 16}
+
+        def with_a_hole() -> None:
+            exchange(dealer, encode(Frame("hello", ID, 0, hello)), "welcome")
+            dealer.send_multipart(encode(Frame("events", ID, 0, [[1, "n", 1], [5, "n", 5]])))
+            exchange(dealer, encode(Frame("events", ID, 7, [[8, "n", 8]])), "invite")
+            exchange(dealer, encode(Frame("hello", other, 0, hello)), "welcome")
+            dealer.send_multipart(encode(Frame("events", ID, 0, [[9, "n", 9]])))  # of the session that is over
+            dealer.send_multipart(encode(Frame("events", other, 0, [[5, "n", 5], [7, "n", 7]])))
+            dealer.send_multipart(encode(Frame("events", other, 7, [[8, "n", 8]])))
+
+        await trio.to_thread.run_sync(with_a_hole)
+        got: list[int] = []
+        with trio.fail_after(5):
+            while not got or got[-1] != 8:
+                batch = await anext(intake)
+                assert batch.sender == b"\xab" * 16
+                got += [event.body for event in batch.events]
+        assert got[-3:] == [5, 7, 8]
+
+
+async def test_a_sender_that_ignores_its_window_is_refused(tmp_path: Path, dealer: zmq.Socket[bytes]) -> None:
+    path = tmp_path / "e"
+    async with open_intake(bind=path) as intake:
+        dealer.connect(f"ipc://{path}")
+
+        def flood() -> Frame:
+            exchange(dealer, encode(Frame("hello", ID, 0, {"role": "sender", "uuid": "ab" * 16})), "welcome")
+            for number in range(40):
+                body = [[number + 1, "n", "x" * 100_000]]
+                dealer.send_multipart(encode(Frame("events", ID, number, body)))
+            return exchange(dealer, [], "error")
+
+        refusal = await trio.to_thread.run_sync(flood)
+        assert refusal.body["code"] == "too-large"
+        assert not intake._inflows

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from palatine.bus import Event, open_journal
+from palatine.bus import Event
+from palatine.bus.journal import open_journal
 from palatine.errors import AlreadyRunningError, ConfigError
 
 A, B = b"a" * 16, b"b" * 16
@@ -187,7 +188,8 @@ async def test_one_process_at_a_time(tmp_path: Path) -> None:
 
 async def test_what_record_returned_survives_a_kill(tmp_path: Path) -> None:
     code = (
-        "import os, signal, sys, pathlib, trio\nfrom palatine.bus import Event, open_journal\n"
+        "import os, signal, sys, pathlib, trio\nfrom palatine.bus import Event\n"
+        "from palatine.bus.journal import open_journal\n"
         "async def main():\n"
         "    async with open_journal(pathlib.Path(sys.argv[1])) as journal:\n"
         "        await journal.record(b'a' * 16, [Event(n, 'n', n) for n in range(1, 101)])\n"

@@ -171,7 +171,8 @@ class Responder:
 
     def _refuse(self, counter: str, version: int, request_id: bytes, octets: bytes, refusal: _Refusal) -> Verdict:
         head = self._heads[version]
-        if refusal.status != ErrorStatus.TOO_BIG or version == _V1:
+        sent_back = version == _V1 or refusal.status != ErrorStatus.TOO_BIG
+        if sent_back and len(octets) <= self._max_reply:
             names = b"".join(map(snmp.write_varbind, snmp.read_body(octets).varbinds))
             reply = snmp.write_pdu(head, PduType.RESPONSE, request_id, refusal.status, refusal.index, names)
             if len(reply) <= self._max_reply:

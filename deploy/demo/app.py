@@ -9,7 +9,7 @@ PAGE = """<!doctype html>
 <style>
   body { font: 16px/1.5 system-ui, sans-serif; max-width: 40rem; margin: 3rem auto; padding: 0 1rem }
   :root { color-scheme: light dark }
-  code { background: color-mix(in srgb, currentcolor 8%, transparent); padding: .1em .3em; border-radius: .2em }
+  code { background: color-mix(in srgb, currentcolor 8%%, transparent); padding: .1em .3em; border-radius: .2em }
   td { padding: .2rem 1rem .2rem 0; vertical-align: top }
 </style>
 <h1>It works</h1>

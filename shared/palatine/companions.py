@@ -63,24 +63,28 @@ class Companions:
         given = os.environ if environ is None else environ
         self._environ = {name: value for name, value in given.items() if name not in _NOT_INHERITED}
         self._argv: dict[str, list[str]] = {}
+        self._extra: dict[str, Mapping[str, str]] = {}
         self._states: dict[str, policy.State] = {}
         self._pids: dict[str, int] = {}
 
-    def add(self, daemon: str, args: Sequence[str] = (), *, name: str = "") -> bool:
+    def add(
+        self, daemon: str, args: Sequence[str] = (), *, name: str = "", environ: Mapping[str, str] | None = None
+    ) -> bool:
         """Have a daemon run from the next `spawn` or `due` on; False, with a word to the log, if its extra is not here.
 
-        `name` tells several of one kind apart. One that has ended is begun anew.
+        `name` tells several of one kind apart, `environ` is added to its environment. One that has ended is begun anew.
         """
         problem = missing(daemon)
         if problem:
             self._say(problem)
             return False
-        self.add_command(name or daemon, command(daemon, *args))
+        self.add_command(name or daemon, command(daemon, *args), environ)
         return True
 
-    def add_command(self, name: str, argv: Sequence[str]) -> None:
+    def add_command(self, name: str, argv: Sequence[str], environ: Mapping[str, str] | None = None) -> None:
         """Have any program run likewise."""
         self._argv[name] = list(argv)
+        self._extra[name] = dict(environ or {})
         if self._states.get(name, policy.State(policy.ENDED)).phase == policy.ENDED:
             self._states[name] = policy.State()
 
@@ -137,7 +141,8 @@ class Companions:
             self._event(name, policy.SpawnFailed(str(error)), now)
             return
         if pid == 0:
-            _become(self._argv[name], {**self._environ, "PALATINE_PARENT": str(parent)}, parent)
+            environ = {**self._environ, **self._extra[name], "PALATINE_PARENT": str(parent)}
+            _become(self._argv[name], environ, parent)
         self._pids[name] = pid
         self._event(name, policy.Spawned(), now)
 

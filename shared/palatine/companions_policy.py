@@ -116,7 +116,8 @@ def _exited(state: State, code: int, now: float) -> tuple[State, list[Action]]:
     if code == OK:
         return State(ENDED), [Say("has ended as it was told to, and stays so")]
     if code in NEVER_RETRIED:
-        return State(ENDED), [Say(f"gave up with exit code {code}: {NEVER_RETRIED[code]}; not started again")]
+        why = f"gave up with exit code {code}: {NEVER_RETRIED[code]}; not started again"
+        return State(ENDED, state.failures + 1), [Say(why)]
     if state.phase == RUNNING and now - state.at >= STEADY:
         state = state._replace(failures=0)
     return _failed(state, now, f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}")

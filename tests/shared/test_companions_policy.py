@@ -42,9 +42,9 @@ TABLE: list[tuple[State, Event, float, State, list[object]]] = [
     (State(STOPPING, 0, 15.0), Clock(), 15.0, State(STOPPING, 0, float("inf")), [Say, Send(9)]),
     (State(STOPPING, 0, 15.0), Exited(-15), 7.0, State(ENDED), []),
     (State(ENDED), Clock(), 99.0, State(ENDED), []),
-    (State(RUNNING, 0, 5.0), Exited(2), 6.0, State(ENDED), [Say]),
-    (State(RUNNING, 0, 5.0), Exited(69), 6.0, State(ENDED), [Say]),
-    (State(RUNNING, 0, 5.0), Exited(78), 6.0, State(ENDED), [Say]),
+    (State(RUNNING, 0, 5.0), Exited(2), 6.0, State(ENDED, 1), [Say]),
+    (State(RUNNING, 0, 5.0), Exited(69), 6.0, State(ENDED, 1), [Say]),
+    (State(RUNNING, 0, 5.0), Exited(78), 6.0, State(ENDED, 1), [Say]),
 ]
 
 

@@ -15,13 +15,17 @@ def become_app_server(words: Sequence[str]) -> NoReturn:
     if problem:
         sys.stderr.write(f"palatine: {problem}\n")
         sys.exit(UNAVAILABLE)
-    argv = _argv(words)
+    argv = app_server_argv(words)
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(argv[0], argv, {**os.environ, "PALATINE_UMBRELLA": "1"})  # noqa: S606 - without a shell is the point
 
 
-def _argv(words: Sequence[str]) -> list[str]:
+def app_server_argv(words: Sequence[str]) -> list[str]:
     """The installed script, by which ps and pgrep know the process, or the module where there is none."""
-    script = os.path.join(os.path.dirname(sys.executable), "palatine-app-server")
+    script = _script()
     return [script, *words] if os.access(script, os.X_OK) else command("app-server", *words)
+
+
+def _script() -> str:
+    return os.path.join(os.path.dirname(sys.executable), "palatine-app-server")

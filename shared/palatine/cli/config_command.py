@@ -25,7 +25,7 @@ def main(name: str, words: list[str]) -> int:
     for one in (showing, checking):
         one.add_argument("words", nargs="+", metavar="WORDS")
     args = parser.parse_args(words)
-    config = _inspected([word for word in args.words if word != "--"] if args.words[0] == "--" else args.words)
+    config = inspected(args.words)
     if args.action == "show" and args.ini:
         sys.stdout.write(show(config))
         return OK
@@ -37,7 +37,10 @@ def main(name: str, words: list[str]) -> int:
     return BAD_CONFIG if any(line.status == "refused" for line in lines) else OK
 
 
-def _inspected(words: Sequence[str]) -> Config:
+def inspected(words: Sequence[str]) -> Config:
+    """What the words of a command line come to; one word alone is a file."""
+    if words[0] == "--":
+        words = words[1:]
     if len(words) == 1 and not words[0].startswith("-"):
         return inspect_file(words[0], os.environ, cwd=os.getcwd())
     return inspect(words, os.environ, cwd=os.getcwd())

@@ -135,8 +135,7 @@ class _Typer:
             return cls(**arguments)
         except (ValueError, TypeError) as error:
             message = str(error.args[0] if error.args else error)
-            blamed = _BLAMED.match(message)
-            place = next(((*where, name) for name in given if blamed and _key(name) == _key(blamed[1])), where)
+            place = next(((*where, name) for name in given if _key(name) == _blamed(error, message)), where)
             raise self.document.error(place, message) from error
 
     def value(self, value: Any, kind: Any, where: Where) -> Any:
@@ -216,6 +215,13 @@ class _Typer:
         if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
             return value
         raise self.document.error(where, f"{_name(where)} must be {_wanted(kind)}, not {_kind(value)}")
+
+
+def _blamed(error: Exception, message: str) -> str:
+    """The key a validator complains about: the attribute it raised with, or the quoted word its message begins with."""
+    names = [argument.name for argument in error.args if isinstance(argument, attrs.Attribute)]
+    begins = _BLAMED.match(message)
+    return _key(names[0] if names else begins[1] if begins else "")
 
 
 def _name(where: Where) -> str:

@@ -75,4 +75,8 @@ async def fail() -> None:
 SPEC = Spec("tiny", __doc__, serve, add_arguments=add_arguments, config=Settings, drain_seconds=0.2)
 
 if __name__ == "__main__":
-    sys.exit(run(SPEC))
+    words = sys.argv[1:]
+    if words[:1] == ["--called"]:  # be one of the five, for those who look for them by name
+        SPEC = attrs.evolve(SPEC, name=words[1])
+        words = words[2:]
+    sys.exit(run(SPEC, words))

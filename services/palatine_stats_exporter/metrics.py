@@ -15,6 +15,8 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 _GAUGE: Final = "gauge"
 _TOTAL: Final = "counter"
+#: Counters whose old names lack `_total`: promtool objects to calling them what they are.
+_UNTYPED: Final = "untyped"
 _MICRO: Final = 1e6
 
 
@@ -76,9 +78,9 @@ _CORE: Final = (
     Family("read_errors_total", _TOTAL, "Requests that could not be read.", "read_errors"),
 )
 _CACHE: Final = (
-    Family("hits", _TOTAL, "Lookups that found an item.", "hits"),
-    Family("misses", _TOTAL, "Lookups that found nothing.", "miss"),
-    Family("full", _TOTAL, "Times an item did not fit.", "full"),
+    Family("hits", _UNTYPED, "Lookups that found an item.", "hits"),
+    Family("misses", _UNTYPED, "Lookups that found nothing.", "miss"),
+    Family("full", _UNTYPED, "Times an item did not fit.", "full"),
     Family("items", _GAUGE, "Items in the cache.", "items"),
     Family("max_items", _GAUGE, "Capacity of the cache.", "max_items"),
 )

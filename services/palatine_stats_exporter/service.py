@@ -1,21 +1,19 @@
 """The daemon's parts put together: serving thread, instances, pages, and the counters of what they did."""
 
 import resource
-import time
 from contextlib import closing
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
-import msgspec
 import structlog
 import trio
 
 from palatine.counters import Segment
 from palatine.daemon import Context
-from palatine_stats_exporter import metrics, web
-from palatine_stats_exporter.board import Board, Facts, Unreadable, summary
+from palatine_stats_exporter.board import Board
 from palatine_stats_exporter.instances import Instances
 from palatine_stats_exporter.live import Live
+from palatine_stats_exporter.pages import Pages
 from palatine_stats_exporter.serving import StatsServer
 from palatine_stats_exporter.waiting import Tally
 
@@ -25,72 +23,10 @@ _ROUND_SECONDS: Final = 1.0
 _log = structlog.get_logger()
 
 
-class Pages:
-    """What is served by HTTP, from the board; counts what it does."""
-
-    def __init__(self, board: Board) -> None:
-        self._board = board
-        self.metrics_pages = 0
-        self.pages = 0
-        self.bytes_out = 0
-        self.errors = 0
-        self.seconds = 0.0
-        self._reasons: dict[str, str] = {}
-
-    def paths(self) -> dict[str, Any]:
-        """Functions by path."""
-        return {"/metrics": self.metrics, "/api/v1/instances": self.instances}
-
-    def metrics(self) -> web.Page:
-        """The page for Prometheus."""
-        self.metrics_pages += 1
-        facts, unreadable = self._look()
-        own = {
-            "uwsgi_exporter_scrapes_total": self.metrics_pages,
-            "uwsgi_exporter_scrape_errors_total": self.errors,
-            "uwsgi_exporter_last_scrape_error": int(bool(unreadable)),
-            "uwsgi_exporter_scrape_duration_seconds": self.seconds,
-        }
-        return web.Page(metrics.render(facts, unreadable, own), metrics.CONTENT_TYPE)
-
-    def instances(self) -> web.Page:
-        """All instances as JSON."""
-        return web.Page(self.state())
-
-    def state(self) -> bytes:
-        """All instances as JSON, in one line."""
-        facts, unreadable = self._look()
-        return msgspec.json.encode(
-            {
-                "now": time.time(),
-                "instances": [summary(one) for one in facts],
-                "unreadable": [{"name": one.name, "reason": one.reason} for one in unreadable],
-            }
-        )
-
-    def count(self, size: int) -> None:
-        """An answer of so many bytes went out."""
-        self.pages += 1
-        self.bytes_out += size
-
-    def _look(self) -> tuple[list[Facts], list[Unreadable]]:
-        began = time.perf_counter()
-        facts, unreadable = self._board.look()
-        self.seconds = time.perf_counter() - began
-        self.errors += len(unreadable)
-        reasons = {one.name: one.reason for one in unreadable}
-        for name, reason in reasons.items():
-            if self._reasons.get(name) != reason:
-                _log.warning("instance.unreadable", instance=name, reason=reason)
-        self._reasons = reasons
-        return facts, unreadable
-
-
 async def serve(ctx: Context, address: str) -> None:
     """Serve until the daemon drains; `address` is where pages go, "" for none."""
     allow_descriptors()
-    listener = web.listen(address) if address else None
-    server = StatsServer(on_error=lambda error: _log.warning("stats.failed", reason=str(error)))
+    server = StatsServer(on_error=Complaints().say)
     counts = Counts(ctx.segment, server.tally)
     instances = Instances(ctx.runtime_dir, server, on_change=lambda: counts.instances(instances))
     board = Board(instances.served)
@@ -101,11 +37,13 @@ async def serve(ctx: Context, address: str) -> None:
             nursery.start_soon(keep_running, server)
             nursery.start_soon(instances.run)
             nursery.start_soon(_rounds, server, counts, pages)
-            if listener is not None:
+            if address:
+                from palatine_stats_exporter import web  # hypercorn is a third of the start-up
+
                 live = Live(pages.state)
                 nursery.start_soon(live.run)
-                application = web.Application(web.Pages(pages.paths()), live, ctx.draining, pages.count)
-                outer.start_soon(web.serve, listener, application, ctx.draining)  # ends by itself, answers finished
+                application = web.Application(pages.paths(), live, ctx.draining, pages.count)
+                outer.start_soon(web.serve, web.listen(address), application, ctx.draining)  # ends by itself
             ctx.ready("serving instances as they come")
             await ctx.draining.wait()
             nursery.cancel_scope.cancel()
@@ -134,6 +72,19 @@ def allow_descriptors() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+class Complaints:
+    """Documents that could not be made, each reason said once until another comes between."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def say(self, error: Exception) -> None:
+        """Called by the serving thread."""
+        if str(error) != self._last:
+            _log.warning("stats.failed", reason=str(error))
+        self._last = str(error)
 
 
 class Counts:

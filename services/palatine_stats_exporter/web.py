@@ -8,11 +8,8 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
-from functools import partial
-from importlib import resources
 from typing import Any, Final
 
-import attrs
 import structlog
 import trio
 from hypercorn.config import Config
@@ -20,13 +17,8 @@ from hypercorn.trio import serve as hypercorn_serve
 
 from palatine.errors import ConfigError
 from palatine_stats_exporter.live import Live
+from palatine_stats_exporter.pages import Page
 
-_PAGES: Final = {
-    "/": ("index.html", "text/html; charset=utf-8"),
-    "/dashboard.css": ("dashboard.css", "text/css; charset=utf-8"),
-    "/dashboard.js": ("dashboard.js", "text/javascript; charset=utf-8"),
-    "/icon.svg": ("icon.svg", "image/svg+xml"),
-}
 _POLICY: Final = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -38,7 +30,6 @@ _HEADERS: Final = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
 )
-_JSON: Final = "application/json"
 _TEXT: Final = "text/plain; charset=utf-8"
 _EVENTS: Final = "text/event-stream"
 #: Seconds given to answers under way when the daemon drains.
@@ -49,34 +40,6 @@ _log = structlog.get_logger()
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
-
-
-@attrs.frozen
-class Page:
-    """An answer: its status, content type and body."""
-
-    body: bytes
-    content_type: str = _JSON
-    status: int = 200
-
-
-class Pages(Mapping[str, Callable[[], Page]]):
-    """What is served at a path by calling a function: the dashboard's own files, and what the daemon adds."""
-
-    def __init__(self, made: Mapping[str, Callable[[], Page]]) -> None:
-        folder = resources.files(__package__) / "dashboard"
-        files = {path: Page((folder / name).read_bytes(), kind) for path, (name, kind) in _PAGES.items()}
-        self._made: dict[str, Callable[[], Page]] = {path: partial(_same, page) for path, page in files.items()}
-        self._made.update(made)
-
-    def __getitem__(self, path: str) -> Callable[[], Page]:
-        return self._made[path]
-
-    def __iter__(self) -> Any:
-        return iter(self._made)
-
-    def __len__(self) -> int:
-        return len(self._made)
 
 
 class Application:
@@ -159,10 +122,6 @@ async def serve(listener: socket.socket, application: Application, closing: trio
     config.include_server_header = False
     config.graceful_timeout = _GRACE_SECONDS
     await hypercorn_serve(application, config, shutdown_trigger=closing.wait, mode="asgi")
-
-
-def _same(page: Page) -> Page:
-    return page
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

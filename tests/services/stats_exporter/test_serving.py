@@ -52,7 +52,7 @@ class Served:
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", 0))
-        listener.listen(100)
+        listener.listen(4096)
         self.server.add(listener, source)
         where: tuple[str, int] = listener.getsockname()
         return where

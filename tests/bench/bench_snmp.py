@@ -1,0 +1,215 @@
+"""CPU per SNMP request: the snmp-agent beside net-snmp's snmpd and uWSGI's own agent, in one run.
+
+    python tests/bench/bench_snmp.py [ROUNDS [REQUESTS]]
+
+Contestants alternate within each round; a figure is on-CPU time of all of a server's processes (schedstat) divided by
+requests, the ratio the median of pairwise ratios. One client asks, windowed (16 under way) or in lock step; every reply
+is verified. uWSGI is taken from PATH or $PALATINE_BENCH_UWSGI and left out where there is none.
+"""
+
+import os
+import shutil
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
+from palatine.codec import ber, snmp
+from palatine.codec.snmp import Body, Message, PduType, Varbind
+from running import Runner, Running, free_port, runner, session, wait_until
+from snmp_master import BASE, set_value, stand_in
+
+DEFAULTS = ("7", "4000")
+WINDOW = 16
+SYSTEM = "1.3.6.1.2.1.1"
+#: A group of scalars that snmpd answers out of its own memory, long enough for a GETBULK.
+SNMP_GROUP = "1.3.6.1.2.1.11"
+BULK_ROWS = 25
+
+
+class Question(NamedTuple):
+    """What one workload asks a server."""
+
+    pdu_type: int
+    names: Sequence[str]
+    rows: int = 0
+
+    def datagram(self, number: int) -> bytes:
+        varbinds = tuple(Varbind(ber.parse_oid(name), snmp.NULL) for name in self.names)
+        request_id = (0x01000000 + number).to_bytes(4, "big")
+        return snmp.write_message(Message(1, b"foo", self.pdu_type, request_id, Body(0, self.rows, varbinds)))
+
+
+class Server(NamedTuple):
+    """A contestant: its process, its port, and what it can be asked."""
+
+    name: str
+    running: Running
+    port: int
+    questions: dict[str, Question]
+
+
+class Figure(NamedTuple):
+    """One measurement: CPU microseconds a request, and the client's waits in milliseconds."""
+
+    cpu: float
+    median: float
+    p99: float
+
+
+def main() -> int:
+    rounds, requests = (int(word) for word in [*sys.argv[1:3], *DEFAULTS[len(sys.argv) - 1 :]])
+    with (
+        tempfile.TemporaryDirectory(prefix="palatine-bench-") as directory,
+        runner(Path(directory)) as programs,
+        stand_in(programs.runtime) as master,
+    ):
+        for number in range(1, 101):
+            set_value(master.segment, number, snmp.COUNTER64, number)
+        servers = [start_agent(programs, master.port), start_snmpd(programs), *start_uwsgi(programs)]
+        figures = measure(servers, rounds, requests)
+    report(servers, figures, rounds, requests)
+    return 0
+
+
+def start_agent(programs: Runner, port: int) -> Server:
+    running = programs.start("palatine-snmp-agent")
+    running.wait_for("instance.serving")
+    names = [f"{BASE}.{suffix}" for suffix in ("2.40", "1.1", "2.2", "1.31")] * 5
+    questions = {
+        "GET, 1 name": Question(PduType.GET, [f"{BASE}.1.1"]),
+        "GET, 1 name, in lock step": Question(PduType.GET, [f"{BASE}.1.1"]),
+        "GET, 20 names": Question(PduType.GET, names),
+        "GETBULK, 25 rows": Question(PduType.GET_BULK, [f"{BASE}.2"], BULK_ROWS),
+    }
+    return Server("palatine", running, port, questions)
+
+
+def start_snmpd(programs: Runner) -> Server:
+    port = free_port(socket.SOCK_DGRAM)
+    config = programs.directory / "snmpd.conf"
+    config.write_text(f"agentaddress udp:127.0.0.1:{port}\nrocommunity foo 127.0.0.1\ndontLogTCPWrappersConnects yes\n")
+    modules = "system_mib,snmp_mib,sysORTable,proxy,vacm_conf,vacm_context,snmp_community,usmConf"
+    running = programs.start(
+        "snmpd", "-f", "-LEe", "-C", "-c", str(config), "-I", modules,
+        environ={"MIBS": "", "SNMP_PERSISTENT_DIR": str(programs.directory / "snmpd")},
+    )  # fmt: skip
+    questions = {
+        "GET, 1 name": Question(PduType.GET, [f"{SYSTEM}.3.0"]),
+        "GET, 1 name, in lock step": Question(PduType.GET, [f"{SYSTEM}.3.0"]),
+        "GET, 20 names": Question(PduType.GET, [f"{SYSTEM}.{n}.0" for n in (1, 3, 4, 7)] * 5),
+        "GETBULK, 25 rows": Question(PduType.GET_BULK, [SNMP_GROUP], BULK_ROWS),
+    }
+    return answering(Server("snmpd", running, port, questions))
+
+
+def start_uwsgi(programs: Runner) -> list[Server]:
+    command = os.environ.get("PALATINE_BENCH_UWSGI") or shutil.which("uwsgi") or shutil.which("uwsgi-core")
+    if not command:
+        print("no uwsgi on PATH: measured without it")
+        return []
+    port = free_port(socket.SOCK_DGRAM)
+    options = ["--master", "--processes", "4", "--socket", f"127.0.0.1:{free_port()}"]
+    running = programs.start(command, *options, f"--snmp=127.0.0.1:{port}", "--snmp-community", "foo")
+    questions = {
+        "GET, 1 name": Question(PduType.GET, [f"{BASE}.1.1"]),
+        "GET, 1 name, in lock step": Question(PduType.GET, [f"{BASE}.1.1"]),
+    }
+    return [answering(Server("uWSGI", running, port, questions))]
+
+
+def answering(server: Server) -> Server:
+    """The server, once it answers."""
+
+    def asked() -> bool:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(0.2)
+            sock.connect(("127.0.0.1", server.port))
+            sock.send(server.questions["GET, 1 name"].datagram(0))
+            return bool(sock.recv(2000))
+
+    wait_until(asked, f"{server.name} answers")
+    return server
+
+
+def measure(servers: Sequence[Server], rounds: int, requests: int) -> dict[tuple[str, str], list[Figure]]:
+    figures: dict[tuple[str, str], list[Figure]] = {}
+    for _ in range(rounds):
+        for workload in servers[0].questions:
+            for server in servers:
+                if workload in server.questions:
+                    window = 1 if "lock step" in workload else WINDOW
+                    figures.setdefault((workload, server.name), []).append(ask(server, workload, window, requests))
+    return figures
+
+
+def ask(server: Server, workload: str, window: int, requests: int) -> Figure:
+    question = server.questions[workload]
+    datagrams = [question.datagram(number) for number in range(requests)]
+    replies: list[bytes] = []
+    waits: list[float] = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(2)
+        sock.connect(("127.0.0.1", server.port))
+        before = on_cpu(server.running.pid)
+        sent: list[float] = []
+        for number in range(min(window, requests)):
+            sent.append(time.perf_counter())
+            sock.send(datagrams[number])
+        while len(replies) < requests:
+            replies.append(sock.recv(2000))
+            now = time.perf_counter()
+            waits.append(now - sent[len(replies) - 1])
+            if len(sent) < requests:
+                sent.append(now)
+                sock.send(datagrams[len(sent) - 1])
+        spent = on_cpu(server.running.pid) - before
+    verify(question, replies)
+    waits.sort()
+    cpu = spent / 1000 / requests
+    return Figure(cpu, waits[len(waits) // 2] * 1000, waits[len(waits) * 99 // 100] * 1000)
+
+
+def verify(question: Question, replies: Sequence[bytes]) -> None:
+    """Every question has its own reply, without an error and with as many names as asked for."""
+    messages = [snmp.read_message(reply) for reply in replies]
+    wanted = question.rows * len(question.names) or len(question.names)
+    for message in messages:
+        assert message.body.error_status == 0
+        assert len(message.body.varbinds) == wanted
+    assert sorted(message.request_id for message in messages) == sorted(
+        (0x01000000 + number).to_bytes(4, "big") for number in range(len(replies))
+    )
+
+
+def on_cpu(leader: int) -> int:
+    """Nanoseconds all processes of a session have run."""
+    return sum(
+        int((task / "schedstat").read_text().split()[0])
+        for pid in session(leader)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+    )
+
+
+def report(servers: Sequence[Server], figures: dict[tuple[str, str], list[Figure]], rounds: int, requests: int) -> None:
+    print(f"CPU per request in us, median of {rounds} rounds of {requests} requests; ratio palatine/other, pairwise\n")
+    print(f"{'workload':28}{'server':10}{'CPU us':>8}{'ratio':>8}{'wait ms':>10}{'p99 ms':>9}")
+    for workload in servers[0].questions:
+        ours = figures[workload, servers[0].name]
+        for server in servers:
+            theirs = figures.get((workload, server.name))
+            if theirs is None:
+                continue
+            ratio = statistics.median(one.cpu / other.cpu for one, other in zip(ours, theirs, strict=True))
+            cpu, median, p99 = (statistics.median(column) for column in zip(*theirs, strict=True))
+            print(f"{workload:28}{server.name:10}{cpu:8.1f}{ratio:8.2f}{median:10.3f}{p99:9.3f}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

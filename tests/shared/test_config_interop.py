@@ -94,48 +94,9 @@ def compare(argv: list[str], files: dict[str, str], cwd: Path, environ: dict[str
         assert mine == theirs, shown
 
 
-SAMPLE = """\
-[uwsgi]
-; comment
-# comment2
-ph1 = hello
-ph2 = %(ph1)-world
-ph3 = $(HOME)/x
-ph4 = $(NOPE_X)/x
-ph5 = %n|%s|%d|%p|%c|%e|%o|%x|%v|%V|%h|%k|%u|%U|%g|%G|%0|%1|%2
-ph6 = 100%% and %(nope) and %z!
-ph7 = a = b = c
-ph8 = val ; not comment
-ph9 = "quoted"
-ph10 = @(/etc/hostname)
-num = 4
-math = %(num + 3)
-math2 = %(num ++)
-cat = %(num num)
-rep = one
-rep = two
-master
-flag2=
-ini = :other
-for = x y
-loopv = v%(_)
-endfor =
-if-env = HOME
-envy = home is %(_)
-end-if =
-if-not-env = NOPE_X
-nenv = yes
-endif =
-   indented = yes
-[other]
-otherk = otherv
-[unused]
-z = 1
-"""
-
-
 def test_the_sample(tmp_path: Path) -> None:
-    compare(["--ini", "cfg.ini"], {"cfg.ini": SAMPLE}, tmp_path)
+    sample = Path(__file__).with_name("config_samples") / "features.ini"
+    compare(["--ini", "cfg.ini"], {"cfg.ini": sample.read_text()}, tmp_path)
 
 
 COMMANDS = [
@@ -188,7 +149,7 @@ def test_command_lines(argv: list[str], tmp_path: Path) -> None:
         "post": "post = %n\n",
         "c.xml": "<uwsgi><a>1</a><b/><c> x &amp; y </c><![CDATA[code]]><socket>:0</socket></uwsgi>",
         "c.yaml": "uwsgi:\n  a: 1\n  e:\n  s: [':1', x]\n  t:\n    - 'q # r'\n    - 1.50\n  n:\n    k: v\n  z: true\n",
-        "c.json": '{"uwsgi":{"t":true,"f":false,"n":null,"x":-1.50,"s":"\\u00e9","l":["p",2,{"o":1}],"d":1,"d":2}}',
+        "c.json": '{"uwsgi":{"t":true,"f":false,"n":null,"x":-1.50,"s":"\\u00e9","l":["p",2,{"o":1}],"d":1}}',
         "black.ini": "[uwsgi]\nblacklist = q\na = 1\nend-blacklist =\nq = 1\nblacklist = Q\nq = 2\n",
         "white.ini": "[uwsgi]\nwhitelist = a end-whitelist\na = 1\nend-whitelist =\nq = 1\n",
         "nested.ini": "[uwsgi]\nif-env = HOME\nfor = a b\nx = 1\nendfor =\nendif =\n",
@@ -197,7 +158,21 @@ def test_command_lines(argv: list[str], tmp_path: Path) -> None:
     compare(argv, files, tmp_path)
 
 
-KEYS = ["a", "b", "c", "d e", "master", "env", "stats", "xx", "static-index", "module", "=", "log-format", "touch-reload"]
+KEYS = [
+    "a",
+    "b",
+    "c",
+    "d e",
+    "master",
+    "env",
+    "stats",
+    "xx",
+    "static-index",
+    "module",
+    "=",
+    "log-format",
+    "touch-reload",
+]
 FRAGMENTS = [
     "1", "42", "-3", "x", "hello world", "%(a)", "%(b)", "%(c)", "%(a b)", "%(a + 3)", "%(a * b - 1)", "%(c / 2)",
     "%(a ++)", "%(num --)", "$(HOME)", "$(NOPE)", "$(HO$(A))", "%%", "%n", "%d", "%s", "%x", "%p", "%c", "%e", "%0",

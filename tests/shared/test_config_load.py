@@ -1,6 +1,7 @@
 """What `load` makes of whole configurations, without touching a file, a clock or the host."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -235,6 +236,8 @@ ERRORS = [
     ("a = x%(a)", 2, "refer to itself"),
     ("x = 1\na = %(b)\nb = -%(c)\nc = -%(b)", 3, "refer to itself"),
     ("include = x.ini", 2, "more than 16 deep"),
+    ("inherit = x.ini", 2, "more than 16 deep"),
+    ("a = 1\n" * 19_990 + "ini = :uwsgi", 10, "more than 20000 options"),
     ("for-times = 1000000\na = 1", 3, "more than 20000 options"),
     ("for = a\nif-env = HOME", 3, '"if-env" inside "for" (x.ini:2:1): logic does not nest'),
     ("if-hostname-match = (\na = 1", 2, "no regular expression"),
@@ -263,6 +266,16 @@ def test_errors_name_the_place(body: str, line: int, message: str) -> None:
     assert caught.value.line == line
     assert caught.value.path in {"x.ini", "bad.yaml"}
     assert caught.value.exit_status == 78
+
+
+def test_files_that_include_each_other_often_stop_at_a_total() -> None:
+    big = "#" * 1_000_000
+    files = {"x.ini": "[uwsgi]\n" + "ini = y.ini\n" * 20, "y.ini": "[uwsgi]\na = 1\n" + big}
+    with pytest.raises(ConfigError, match="more than 16777216 bytes"):
+        read(files)
+    files["x.ini"] = "[uwsgi]\nini = y.ini\n" + "ini = :uwsgi\n" * 20
+    with pytest.raises(ConfigError, match="more than 16777216 bytes"):
+        read(files)
 
 
 def test_https_is_refused_unless_somebody_fetches() -> None:
@@ -406,3 +419,38 @@ def test_placeholder_arithmetic(expression: str, expected: str | None) -> None:
 
 def test_path_hash_is_uwsgis() -> None:
     assert path_hash("/tmp/x.ini") == "F4E954AE"
+
+
+def test_the_captured_sample() -> None:
+    """What uWSGI 2.0.21 printed for it in a directory later renamed to /srv/demo, on a host called vm."""
+    samples = Path(__file__).with_name("config_samples")
+    cwd = "/tmp/research/spec_a/run"
+    facts = FACTS | {"h": "vm", "V": "2.0.21-debian"}
+    data = {"cfg.ini": (samples / "features.ini").read_bytes(), "/etc/hostname": b"vm\n"}
+    config = load(
+        ["--ini", "cfg.ini", "--show-config", "--no-server"],
+        {"HOME": "/root"},
+        cwd=cwd,
+        readers={"": data.__getitem__},
+        host=Host(cwd, facts),
+    )
+    printed = show(config).replace(";uWSGI instance configuration\n", "").replace(cwd, "/srv/demo").strip("\n")
+    expected = (samples / "features.expanded").read_text().strip("\n")
+    assert printed == expected
+
+
+def test_the_alarm_options_of_the_seed_keep_their_quotes_and_order() -> None:
+    config = read({
+        "x.ini": "[uwsgi]\nalarm = mailme cmd:mail -s 'uWSGI alarm' -a 'From: foobar@example.com' admin@example.com\n"
+        "alarm = cachefull signal:17\nlog-alarm = cachefull,mailme uWSGI listen queue of socket\n"
+        "not-alarm-log = mailme x\nalarm-log = mailme HARAKIRI ON WORKER\n"
+    })  # fmt: skip
+    assert [item.value for item in config.settings.items("alarm")] == [
+        "mailme cmd:mail -s 'uWSGI alarm' -a 'From: foobar@example.com' admin@example.com",
+        "cachefull signal:17",
+    ]
+    assert [(item.name, item.value) for item in config.settings.items("log-alarm")] == [
+        ("log-alarm", "cachefull,mailme uWSGI listen queue of socket"),
+        ("alarm-log", "mailme HARAKIRI ON WORKER"),
+    ]
+    assert config.settings.flag("log-master")

@@ -58,14 +58,19 @@ class Source:
         self._pieces = pieces
         self._marks = marks
         self._starts = [mark.at for mark in marks]
+        self._counted = (0, 0, 1)  # piece, offset and line `place` was asked about last: parsers ask in order
 
     def place(self, offset: int) -> Origin:
         """File, line and column of the character at `offset` of the expanded text."""
         mark = self._marks[max(bisect_right(self._starts, offset) - 1, 0)]
         piece = self._pieces[mark.piece]
         at = min(mark.start + max(offset - mark.at, 0), len(piece.text))
-        line_start = piece.text.rfind("\n", 0, at) + 1
-        return Origin(piece.path, piece.text.count("\n", 0, at) + 1, at - line_start + 1)
+        number, start, line = self._counted
+        if number != mark.piece or start > at:
+            start, line = 0, 1
+        line += piece.text.count("\n", start, at)
+        self._counted = (mark.piece, at, line)
+        return Origin(piece.path, line, at - piece.text.rfind("\n", 0, at))
 
     def error(self, message: str, offset: int) -> ConfigError:
         """The error to raise about the character at `offset`."""

@@ -122,6 +122,8 @@ ACTIONS: Final[dict[str, Action]] = {
     "plugins": _plugins,
     "need-plugins": _plugins,
     "exit": _exit,
+    # the app comes from the same file; whoever loads it asks the settings for that
+    **{name: _reads("ini") for name in ("ini-paste", "ini-paste-logged")},
     **{name: _reads(name) for name in ("ini", "xml", "yaml", "json")},
     **{which: _forbids(which) for which in ("blacklist", "whitelist")},
     **{f"end-{which}": _allows(which) for which in ("blacklist", "whitelist")},

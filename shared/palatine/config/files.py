@@ -17,6 +17,9 @@ from palatine.errors import ConfigError
 #: Extensions a bare argument, `include` or `inherit` may end in, and the format they mean.
 FORMATS: Final = {".ini": "ini", ".xml": "xml", ".yaml": "yaml", ".yml": "yaml", ".json": "json", ".js": "json"}
 
+#: All the text one load may read, in bytes: small files that include each other often would take hours.
+MAX_TOTAL: Final = 1 << 24
+
 #: A grammar: (text, section or "") to entries, None where there is no such section.
 Parser = Callable[[Source, str], list[Entry] | None]
 
@@ -56,6 +59,7 @@ class Files:
         self._magic = magic
         self._cwd = cwd
         self._yaml = yaml
+        self._total = 0
         self._last: dict[str, tuple[str, bytes]] = {}
         self._before: list[Piece] = []
         self._after: list[Piece] = []
@@ -68,10 +72,10 @@ class Files:
         """The bytes of a path, "-" or `scheme://rest`."""
         scheme, separator, rest = name.partition("://")
         if name == "-":
-            return self._readers["-"]("")
-        if separator and scheme in self._readers:
-            return self._readers[scheme](rest)
-        return self._readers[""](name)
+            scheme, rest = "-", ""
+        elif not separator or scheme not in self._readers:
+            scheme, rest = "", name
+        return self._spend(self._readers[scheme](rest))
 
     def read_text(self, name: str) -> str:
         """What `@(name)` stands for: the text without its last line end."""
@@ -98,10 +102,18 @@ class Files:
         if not file_name:
             if kind not in self._last:
                 raise ConfigError(f"a section without a file: no {kind} file was read before")
-            return self._last[kind]
+            name, data = self._last[kind]
+            return name, self._spend(data)
         data = self.read(file_name)
         self._last[kind] = (file_name, data)
         return file_name, data
+
+    def _spend(self, data: bytes) -> bytes:
+        """Count `data`, which is about to be parsed, against what one load may take."""
+        self._total += len(data)
+        if self._total > MAX_TOTAL:
+            raise ConfigError(f"more than {MAX_TOTAL} bytes of configuration: do files include each other?")
+        return data
 
     def _parser(self, kind: str) -> Parser:
         if kind == "ini":

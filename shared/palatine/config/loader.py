@@ -35,19 +35,20 @@ RESERVED: Final = frozenset(
     }
 )
 #: Options uWSGI reads at once, unexpanded, though their value is a setting like any other; here they are expanded.
-LATE: Final = frozenset({"listen", "umask", "spooler-processes", "fallback-config", "plugins-dir", "print"})
+LATE: Final = frozenset({"listen", "umask", "spooler-processes", "fallback-config", "plugins-dir"})
 
 
 class Slot:
     """One option as it changes while the passes run."""
 
-    __slots__ = ("done", "generated", "kind", "name", "origin", "problem", "used", "value")
+    __slots__ = ("depth", "done", "generated", "kind", "name", "origin", "problem", "used", "value")
 
     def __init__(self, name: str, value: str | None, origin: Origin, kind: Kind | None) -> None:
         self.name = name
         self.value = value
         self.origin = origin
         self.kind = kind
+        self.depth = 0  # of the file it stands in
         self.done = False  # applied already: later passes leave it alone
         self.used = False  # somebody asked for its value as a placeholder
         self.problem: ConfigError | None = None  # why it is refused
@@ -174,6 +175,7 @@ class Loader:
         self._logic = slot
 
     def _append(self, slot: Slot) -> Slot:
+        slot.depth = self._depth
         self.slots.append(slot)
         self._first.setdefault(slot.name, slot)
         if len(self.slots) > MAX_OPTIONS:
@@ -223,19 +225,24 @@ class Loader:
         self._locate(slot.origin, work)
 
     def _configure(self) -> None:
-        """Apply what is left from top to bottom, starting over whenever that adds options, as uWSGI does."""
+        """Apply what is left from top to bottom; `inherit` makes the list longer meanwhile.
+
+        uWSGI starts over when it does; that only matters for options declared after their use.
+        """
         at = 0
         while at < len(self.slots):
             slot = self.slots[at]
             at += 1
             if slot.done:
                 continue
-            slot.kind = self.table.find(slot.name)  # it may have been declared since
+            slot.kind = self.table.find(slot.name)
             if slot.kind:
                 slot.done = True
-                before = len(self.slots)
+                declared = len(self.templates)
+                self._depth = slot.depth
                 self._act(slot, slot.kind)
-                at = at if len(self.slots) == before else 0
+                at = at if len(self.templates) == declared else 0
+        self._depth = 0
 
     def _act(self, slot: Slot, kind: Kind) -> None:
         action = self._actions.get(kind.name)

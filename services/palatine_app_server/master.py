@@ -161,6 +161,7 @@ class Master:
             "threads": settings.threads,
             "processes": settings.processes,
             "needs": list(settings.companions),
+            "offers": [{"kind": bound.kind, "name": bound.name} for bound in self._offered],
             "sockets": [
                 {"name": bound.name, "proto": bound.kind, "shared": 0, "can_offload": 0} for bound in self._requests
             ],

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from palatine.cli.found import Found
+from palatine.cli.up_hints import hints, listens
 from palatine.cli.up_plan import Places, plan
 from palatine.errors import ConfigError
 
@@ -210,3 +212,16 @@ def test_a_terminal_gets_a_live_screen(tmp_path: Path, demo: Path) -> None:
             process.kill()
             os.close(reader)
     assert "emperor begins" in (tmp_path / "state" / "up.log").read_text()
+
+
+def test_hints_are_the_demos_or_made_from_what_listens() -> None:
+    sockets = [{"name": "0.0.0.0:80", "proto": "http"}, {"name": "/run/x.sock", "proto": "uwsgi"}]
+    labels = {"sockets": sockets, "offers": [{"name": "127.0.0.1:9191", "kind": "stats"}]}
+    app = Found("instance", "app", Path("/r/i/app"), "ready", labels=labels)
+    assert listens([app]) == [
+        "app listens on 0.0.0.0:80 (http)",
+        "app listens on /run/x.sock (uwsgi)",
+        "app listens on 127.0.0.1:9191 (stats)",
+    ]
+    assert hints([app], []) == ["curl http://127.0.0.1:80/", "uwsgitop 127.0.0.1:9191", "palatine status"]
+    assert hints([app], ["try this"]) == ["try this"]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from palatine.cli.found import Found, look
+from palatine.cli.up_hints import hints, listens
 from palatine.cli.up_plan import Part, Places, plan
 from palatine.cli.up_rooms import Rooms
 from palatine.cli.up_screen import Lines, Screen, open_view
@@ -56,12 +57,12 @@ def main(name: str, words: list[str]) -> int:
         terminal = sys.stderr.isatty() and sys.stdout.isatty()
         places = Places(str(rooms.runtime), str(rooms.state), "console" if terminal else "auto")
         parts = plan(args.demo, args.configs, places, args.without)
-        return _Parent(rooms, parts, _hints(args.demo)).run()
+        return _Parent(rooms, parts, _own_hints(args.demo)).run()
     finally:
         rooms.leave()
 
 
-def _hints(demo: str | None) -> list[str]:
+def _own_hints(demo: str | None) -> list[str]:
     """What to try, as the demo's try.txt says."""
     path = Path(demo, "try.txt") if demo else None
     return path.read_text(encoding="utf-8").splitlines() if path and path.is_file() else []
@@ -169,7 +170,8 @@ class _Parent:
                 os.kill(status.pid, signal.SIGKILL)
 
     def _look(self, now: float) -> None:
-        self._things = look(self._rooms.runtime)
+        order = {name: place for place, name in enumerate(self._parts)}  # vassals come last
+        self._things = sorted(look(self._rooms.runtime), key=lambda thing: order.get(thing.name, len(order)))
         self._view.show(self._things, self._family.status(), time.time())
         self._drawn_at = now
         if not self._announced:
@@ -189,14 +191,8 @@ class _Parent:
 
     def _head(self) -> list[str]:
         """Where everything listens and what to try."""
-        lines = [f"runtime directory {self._rooms.runtime}, state in {self._rooms.state}"]
-        for thing in self._things:
-            for sock in (*thing.labels.get("sockets", ()), *thing.labels.get("offers", ())):
-                kind = sock.get("proto") or sock.get("kind")
-                lines.append(f"{thing.name} listens on {sock.get('name')} ({kind})")
-        if self._hints:
-            lines += ["", *self._hints]
-        return lines
+        where = f"runtime directory {self._rooms.runtime}, state in {self._rooms.state}"
+        return [where, *listens(self._things), "", *hints(self._things, self._hints)]
 
 
 @contextlib.contextmanager

@@ -15,25 +15,35 @@ from palatine.exits import FAILURE, OK, UNAVAILABLE
 
 
 def main(name: str, words: list[str]) -> int:
-    """0 if all that is here lives, 1 if something died, 69 if nothing runs."""
+    """0 if all that was asked for lives, 1 if something died, 69 if it does not run here."""
     parser = argparse.ArgumentParser(
         prog=f"palatine {name}",
         description="What runs here, and how it does.",
-        epilog="Exit status: 0 all is well, 1 something died, 69 nothing runs here.",
+        epilog="Exit status: 0 all is well, 1 something died, 69 nothing (or not every NAME) runs here.",
     )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these daemons and instances")
     parser.add_argument("--json", action="store_true", help="for programs: everything that is known")
     parser.add_argument("--runtime-dir", metavar="DIR", help="look here only")
     args = parser.parse_args(words)
     things = look_everywhere(args.runtime_dir)
+    if args.names:
+        things = _named(things, args.names)
     if args.json:
         sys.stdout.write(json.dumps(as_json(things), indent=2) + "\n")
     elif things:
         sys.stdout.write("\n".join(as_lines(things, time.time(), Paint.for_stdout())) + "\n")
     else:
-        sys.stderr.write("palatine status: nothing runs here\n")
-    if not things:
+        sought = f"no {' or '.join(args.names)}" if args.names else "nothing"
+        sys.stderr.write(f"palatine status: {sought} runs here\n")
+    here = {thing.name for some in things.values() for thing in some}
+    if not here or not here.issuperset(args.names):
         return UNAVAILABLE
     return OK if all(thing.state != "dead" for some in things.values() for thing in some) else FAILURE
+
+
+def _named(things: Mapping[Path, list[Found]], names: list[str]) -> dict[Path, list[Found]]:
+    found = {runtime: [thing for thing in some if thing.name in names] for runtime, some in things.items()}
+    return {runtime: some for runtime, some in found.items() if some}
 
 
 def as_json(things: Mapping[Path, list[Found]]) -> dict[str, Any]:

@@ -119,7 +119,9 @@ class _Scanner:
         while True:
             char = self._text[self._at : self._at + 1]
             if char < " ":
-                raise self.error("a string is not closed" if char in {"", "\n"} else "control characters need an escape")
+                raise self.error(
+                    "a string is not closed" if char in {"", "\n"} else "control characters need an escape"
+                )
             if char not in {'"', "\\"}:
                 self._at += 1
                 continue

@@ -91,7 +91,11 @@ async def serve(ctx: Context) -> None:
             "sources_forgotten": tally.sources.forgotten,
         }
 
+    async def reload() -> None:
+        instances.renew(ctx.settings.max_reply)
+
     ctx.on_statistics(statistics)
+    ctx.on_reload(reload)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(instances.run)
         ctx.ready("serving instances as they come")

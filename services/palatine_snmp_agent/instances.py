@@ -79,6 +79,12 @@ class Instances:
                     nursery.start_soon(self._keep_serving, served)
                 self._on_change()
 
+    def renew(self, max_reply: int) -> None:
+        """Serve all instances anew with another longest reply; what is asked meanwhile waits in their sockets."""
+        self._max_reply = max_reply
+        for served in self._served.values():
+            served.news.set()
+
     def statistics(self) -> list[dict[str, Any]]:
         """What is served, for `ctl status`: an object for each socket, or for an instance that has none."""
         return [

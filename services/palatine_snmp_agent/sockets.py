@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 
 import trio
 
-from palatine.codec.snmp import MAX_DATAGRAM
+from palatine_snmp_agent.datagrams import Received, datagrams_of
 from palatine_snmp_agent.responder import Responder
 from palatine_snmp_agent.tally import Tally
 
@@ -36,6 +36,7 @@ class Endpoint:
     ) -> None:
         self.name = name
         self._socket = sock
+        self._datagrams = datagrams_of(sock)
         self._tally = tally
         self._responder = responder
         self._forward = forward
@@ -78,14 +79,14 @@ class Endpoint:
         now = time.time()
         for _ in range(DRAIN):
             try:
-                datagram, address = self._socket.recvfrom(MAX_DATAGRAM, socket.MSG_DONTWAIT)
+                received = self._datagrams.receive()
             except BlockingIOError:
                 return False
             self.received += 1
-            if self._forward is not None and (self._responder is None or datagram[:1] != b"\x30"):
-                self._forward(_peer(address), datagram)
+            if self._forward is not None and (self._responder is None or received.data[:1] != b"\x30"):
+                self._forward(_peer(received.sender), received.data)
             elif self._responder is not None:
-                self._answer(self._responder, datagram, address, now)
+                self._answer(self._responder, received, now)
         return True
 
     def _check_open(self) -> None:
@@ -95,13 +96,13 @@ class Endpoint:
         if poll.poll(0):
             raise OSError(errno.ESHUTDOWN, "the socket has been shut down")
 
-    def _answer(self, responder: Responder, datagram: bytes, address: tuple[Any, ...], now: float) -> None:
-        verdict = responder.answer(datagram)
-        self._tally.note(address[0], verdict, now)
+    def _answer(self, responder: Responder, received: Received, now: float) -> None:
+        verdict = responder.answer(received.data)
+        self._tally.note(received.sender[0], verdict, now)
         if verdict.reply is None:
             return
         try:
-            self._socket.sendto(verdict.reply, socket.MSG_DONTWAIT, address)
+            self._datagrams.reply(verdict.reply, received)
             self.replied += 1
         except OSError:  # a full buffer, no route back, a port of 0: the manager will ask again
             self.unsent += 1

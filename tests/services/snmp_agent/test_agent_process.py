@@ -179,14 +179,23 @@ def test_a_bad_config_names_file_line_and_column(programs: Runner, tmp_path: Pat
     assert "did you mean 'max-reply'" in refused.output()
 
 
-def test_a_longer_reply_where_the_config_allows_it(programs: Runner, master: StandInMaster, tmp_path: Path) -> None:
+def test_replies_are_as_long_as_the_config_says_also_after_a_reload(
+    programs: Runner, master: StandInMaster, tmp_path: Path
+) -> None:
     for number in range(1, 101):
         set_value(master.segment, number, snmp.COUNTER64, number)
     config = tmp_path / "agent.yaml"
     config.write_text("max-reply: 8000\n")
-    programs.start("palatine-snmp-agent", "--config", str(config))
-    rows = tool("snmpbulkget", master.port, "-Cr100", *names("2"), tries=5).split("\n")
-    assert len(rows) == 100
+    agent = programs.start("palatine-snmp-agent", "--config", str(config))
+
+    def rows() -> int:
+        return tool("snmpbulkget", master.port, "-Cr100", *names("2"), tries=5).count("\n") + 1
+
+    assert rows() == 100
+    config.write_text("max-reply: 484\n")
+    agent.send(signal.SIGHUP)
+    wait_until(lambda: rows() < 20, "the reload is in force")
+    assert agent.stop(signal.SIGTERM) == 0
 
 
 def test_the_agent_loads_nothing_of_other_daemons_or_of_v3() -> None:

@@ -128,6 +128,27 @@ def test_ipv6_peers_are_written_in_brackets(tally: Tally) -> None:
         assert passed == [f"[::1]:{manager.getsockname()[1]}"]
 
 
+@pytest.mark.parametrize(
+    ("wildcard", "asked"), [("0.0.0.0", "127.0.0.1"), ("0.0.0.0", "127.0.0.77"), ("::", "::1"), ("::", "127.0.0.78")]
+)
+def test_a_reply_comes_from_the_address_that_was_asked(
+    tally: Tally, responder: Responder, wildcard: str, asked: str
+) -> None:
+    agent = socket.socket(socket.AF_INET6 if ":" in wildcard else socket.AF_INET, socket.SOCK_DGRAM)
+    if ":" in wildcard:
+        agent.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    agent.bind((wildcard, 0))
+    port = agent.getsockname()[1]
+    family = socket.AF_INET6 if ":" in asked else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as manager, Endpoint(agent, "x", tally, responder) as endpoint:
+        manager.settimeout(2)
+        manager.connect((asked, port))  # takes replies from there only
+        manager.send(request(PduType.GET, "1.1"))
+        assert not endpoint.drain()
+        assert shown(manager.recv(2000)) == (0, 0, [("1.1", snmp.counter64(7))])
+        assert (endpoint.replied, endpoint.unsent) == (1, 0)
+
+
 def test_a_reply_the_network_refuses_is_counted(tally: Tally, responder: Responder, manager: socket.socket) -> None:
     class Refusing(socket.socket):
         def sendto(self, *_: object) -> int:

@@ -1,8 +1,11 @@
+import contextlib
 from pathlib import Path
 from typing import Any, Literal
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from palatine.daemon import Document, Secret, parse_document, read_document, typed
 from palatine.daemon.settings import operators
@@ -132,6 +135,15 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, data: bytes | None, message:
         path.write_bytes(data)
     with pytest.raises(ConfigError, match=message):
         read_document(path)
+
+
+YAMLISH = st.text(alphabet="ab:-[]{}#&*!|>'\"\n ,?%@0.1~<\t\u00e9\x00", max_size=60)
+
+
+@given(YAMLISH)
+def test_any_text_is_a_document_or_a_config_error(text: str) -> None:
+    with contextlib.suppress(ConfigError):
+        assert typed(parse_document(text, "f"), Settings).max_size >= 1
 
 
 def test_operators_are_names_or_numbers() -> None:

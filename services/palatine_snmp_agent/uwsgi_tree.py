@@ -65,9 +65,13 @@ def instance_view(segment: Source, *, null_unset: bool = False) -> View:
         used = {cell.arcs[-1] for cell in cells if cell.arcs[:-1] == _GENERAL}
         unused = set(range(1, _UWSGI_GENERAL + 1)) - used
         cells += [Cell((*_GENERAL, arc), lambda: snmp.NULL) for arc in unused]
-    general = range(1, max(_UWSGI_GENERAL, _BEFORE_WORKER_1 + workers) + 1)
-    objects = {(*_GENERAL, arc) for arc in general} | {(*_CUSTOM, row + 1) for row in range(values.placed.rows)}
-    return View(cells, objects, begin)
+    last = {_GENERAL: max(_UWSGI_GENERAL, _BEFORE_WORKER_1 + workers), _CUSTOM: values.placed.rows}
+
+    def known(arcs: ber.Oid) -> bool:
+        group, number = arcs[: len(_GENERAL)], arcs[len(_GENERAL) :]
+        return bool(number) and 1 <= number[0] <= last.get(group, 0)
+
+    return View(cells, known, begin)
 
 
 class _Table:
@@ -128,18 +132,18 @@ def _requests(cores: _Table, firsts: list[int], count: int) -> Reader:
 
 def _value_cells(values: _Table, *, null_unset: bool) -> Iterator[Cell]:
     unset = snmp.NULL if null_unset else snmp.NO_SUCH_INSTANCE
-    for row in range(values.placed.rows):
-        yield Cell((*_CUSTOM, row + 1), _value(values, row * values.placed.stride, unset))
-
-
-def _value(values: _Table, start: int, unset: bytes) -> Reader:
-    """Reads the value whose row starts at this offset of the table."""
     words_at = struct.Struct(f"={len(values.placed.table.fields)}Q").unpack_from
     kind, value = values.word("type"), values.word("value")
 
-    def read() -> bytes:
-        words = words_at(values.octets or values.copy(), start)
-        write = _WRITERS.get(words[kind])
-        return unset if write is None else write(words[value])
+    def reader(start: int) -> Reader:
+        """Reads the value whose row starts at this offset of the table."""
 
-    return read
+        def read() -> bytes:
+            words = words_at(values.octets or values.copy(), start)
+            write = _WRITERS.get(words[kind])
+            return unset if write is None else write(words[value])
+
+        return read
+
+    for row in range(values.placed.rows):
+        yield Cell((*_CUSTOM, row + 1), reader(row * values.placed.stride))

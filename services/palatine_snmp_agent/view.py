@@ -6,6 +6,7 @@ It must never know protocol versions, PDUs or where values come from.
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from palatine.codec import ber, snmp
@@ -34,26 +35,32 @@ def _nothing() -> None:
     return
 
 
+def _none(_: ber.Oid) -> bool:
+    return False
+
+
 class View:
     """Cells in lexicographic order.
 
-    `objects` are the names of which a cell is an instance, or could be: a GET below one of them gets noSuchInstance,
-    any other noSuchObject. `begin` is called before each datagram's looks, which may all show one instant.
+    `known` tells whether a name that is no cell belongs to an object of the view all the same: a GET of it gets
+    noSuchInstance, of any other noSuchObject. `begin` is called before each datagram's looks, which may all show one
+    instant.
     """
 
     def __init__(
-        self, cells: Iterable[Cell], objects: Iterable[ber.Oid] = (), begin: Callable[[], None] = _nothing
+        self,
+        cells: Iterable[Cell],
+        known: Callable[[ber.Oid], bool] = _none,
+        begin: Callable[[], None] = _nothing,
     ) -> None:
         ordered = sorted(cells, key=lambda cell: cell.arcs)
         self.begin = begin
+        self._known = known
         self._arcs = [cell.arcs for cell in ordered]
-        self._cells = dict(zip(self._arcs, ordered, strict=True))
         self._steps = [
             Target(ber.encode(ber.OBJECT_IDENTIFIER, ber.oid_octets(cell.arcs)), cell.read) for cell in ordered
         ]
-        self._objects = frozenset(objects)
-        self._depths = sorted({len(name) for name in self._objects})
-        if len(self._cells) != len(ordered):
+        if any(first == second for first, second in pairwise(self._arcs)):
             raise ValueError("two cells of a view have one name")
 
     def __len__(self) -> int:
@@ -62,13 +69,11 @@ class View:
     def target(self, oid: bytes) -> Target:
         """What answers GETs of the name with these content octets, whether it is in the view or not."""
         arcs = ber.oid_arcs(oid)
-        name = ber.encode(ber.OBJECT_IDENTIFIER, oid)
-        cell = self._cells.get(arcs)
-        if cell is not None:
-            return Target(name, cell.read)
-        known = any(arcs[:depth] in self._objects for depth in self._depths)
-        exception = snmp.NO_SUCH_INSTANCE if known else snmp.NO_SUCH_OBJECT
-        return Target(name, lambda: exception)
+        position = bisect_right(self._arcs, arcs)
+        if position and self._arcs[position - 1] == arcs:
+            return self._steps[position - 1]
+        exception = snmp.NO_SUCH_INSTANCE if self._known(arcs) else snmp.NO_SUCH_OBJECT
+        return Target(ber.encode(ber.OBJECT_IDENTIFIER, oid), lambda: exception)
 
     def after(self, oid: bytes) -> Iterator[Target]:
         """The cells after the name with these content octets, in order, whether they have a value or not."""

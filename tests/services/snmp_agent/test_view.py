@@ -10,7 +10,8 @@ from palatine_snmp_agent.view import Cell, View
 
 def view_of(*names: str, objects: tuple[str, ...] = ()) -> View:
     cells = [Cell(arcs(name), partial(snmp.gauge32, number)) for number, name in enumerate(names)]
-    return View(cells, [arcs(name) for name in objects])
+    known = [arcs(name) for name in objects]
+    return View(cells, lambda found: any(found[: len(name)] == name for name in known))
 
 
 def arcs(text: str) -> ber.Oid:

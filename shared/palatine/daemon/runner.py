@@ -1,9 +1,10 @@
 """From argv to exit code: the one way every daemon starts and ends; must never know what the daemon is for."""
 
+import contextlib
 import functools
 import importlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,9 +19,11 @@ from palatine.daemon.manual import build_parser
 from palatine.daemon.settings import Document, nearest, operators, read_document, typed
 from palatine.daemon.signals import ignore_early, receive_signals
 from palatine.daemon.spec import Spec
-from palatine.errors import PalatineError
+from palatine.errors import AlreadyRunningError, PalatineError
 from palatine.notify import Notifier
 from palatine.schema import DAEMON
+
+Serve = Callable[..., Awaitable[None]]
 
 #: Keys any daemon's file may have.
 COMMON_KEYS: Final = ("operators", "log-level")
@@ -111,7 +114,7 @@ async def _serve(ctx: Context) -> None:
     ctx.log.info("daemon.starting", version=__version__, config=ctx.document.path or None, state_dir=str(ctx.state_dir))
     ctx.handlers.update(common_handlers(ctx))
     serve = functools.partial(serve_requests, ctx.daemon_dir / "ctl", ctx.handlers, role_of=counting_role_of(ctx))
-    await ctx.lifetime.start(serve)  # claims the lock: a second instance ends here, before any harm
+    await ctx.lifetime.start(_own_ctl, ctx, serve)  # claims the lock: a second instance ends here, before any harm
     tables = tuple(dict.fromkeys((*DAEMON, *ctx.spec.tables)))
     labels = {"name": ctx.spec.name, "version": __version__, **ctx.spec.labels}
     segment = Segment.create(ctx.daemon_dir / "seg", tables, ctx.spec.rows, labels)
@@ -122,6 +125,19 @@ async def _serve(ctx: Context) -> None:
         await ctx.spec.main(ctx)
     finally:
         segment.close(unlink=True)
+
+
+async def _own_ctl(
+    ctx: Context, serve: Serve, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Serve ctl until the very end, and then take its socket away, unless a following instance has bound its own."""
+    from palatine.bus import claim
+
+    try:
+        await serve(task_status=task_status)
+    finally:
+        with contextlib.suppress(AlreadyRunningError), claim(ctx.daemon_dir / "ctl"):
+            (ctx.daemon_dir / "ctl").unlink(missing_ok=True)
 
 
 async def _watchdog(ctx: Context) -> None:

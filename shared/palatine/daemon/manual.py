@@ -39,6 +39,10 @@ class _ManualAction(argparse.Action):
         parser.exit()
 
 
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=26, width=80)
+
+
 def build_parser(spec: Spec) -> argparse.ArgumentParser:
     """The daemon's command line: its own options first, the common ones after them."""
     text = sections(spec.doc)
@@ -48,7 +52,7 @@ def build_parser(spec: Spec) -> argparse.ArgumentParser:
         prog=spec.command,
         description="\n\n".join(filter(None, (summary, about))),
         epilog=f"The whole manual: {spec.command} --manual",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_formatter,
         allow_abbrev=False,
     )
     if spec.add_arguments:
@@ -64,9 +68,7 @@ def build_parser(spec: Spec) -> argparse.ArgumentParser:
 
 def _add_places(parser: argparse.ArgumentParser, spec: Spec) -> None:
     group = parser.add_argument_group("places and rights")
-    group.add_argument(
-        "--config", metavar="FILE", help=f"YAML file (default: /etc/palatine/{spec.name}.yaml if it is there)"
-    )
+    group.add_argument("--config", metavar="FILE", help=f"default: /etc/palatine/{spec.name}.yaml, if it is there")
     group.add_argument("--check", action="store_true", help="check the file and leave")
     group.add_argument("--runtime-dir", metavar="DIR", help="sockets and counters (default: /run/palatine)")
     group.add_argument("--state-dir", metavar="DIR", help="what must survive (default: /var/lib/palatine)")
@@ -80,6 +82,9 @@ def _add_logging(parser: argparse.ArgumentParser) -> None:
         "--log-format",
         choices=LOG_FORMATS,
         default="auto",
-        help="auto: console on a terminal, JSON otherwise",
+        metavar="FORMAT",
+        help="console, json or auto: console on a terminal, JSON elsewhere",
     )
-    group.add_argument("--log-level", choices=LOG_LEVELS, help="least level written (default: info)")
+    group.add_argument(
+        "--log-level", choices=LOG_LEVELS, metavar="LEVEL", help=f"{', '.join(LOG_LEVELS)} (default: info)"
+    )

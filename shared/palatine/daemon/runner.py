@@ -127,9 +127,7 @@ async def _serve(ctx: Context) -> None:
         segment.close(unlink=True)
 
 
-async def _own_ctl(
-    ctx: Context, serve: Serve, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
+async def _own_ctl(ctx: Context, serve: Serve, *, task_status: trio.TaskStatus[None]) -> None:
     """Serve ctl until the very end, and then take its socket away, unless a following instance has bound its own."""
     from palatine.bus import claim
 

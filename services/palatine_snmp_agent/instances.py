@@ -124,7 +124,8 @@ class Instances:
                 served.endpoints.append(stack.enter_context(endpoint))
                 self._tally.add("endpoints")
             served.refusal = ""
-            _log.info("instance.serving", instance=ref.name, sockets=[one.name for one in served.endpoints])
+            if served.endpoints:
+                _log.info("instance.serving", instance=ref.name, sockets=[one.name for one in served.endpoints])
             self._on_change()
             async with trio.open_nursery() as nursery:
                 for endpoint in served.endpoints:
@@ -155,9 +156,10 @@ class Instances:
         return endpoint
 
     def _drop(self, served: Served) -> None:
-        self._tally.add("endpoints", -len(served.endpoints))
+        if served.endpoints:
+            self._tally.add("endpoints", -len(served.endpoints))
+            _log.info("instance.dropped", instance=served.ref.name)
         served.endpoints.clear()
-        _log.info("instance.dropped", instance=served.ref.name)
         self._on_change()
 
     def _refuse(self, served: Served, errors: BaseExceptionGroup[BaseException]) -> None:

@@ -276,12 +276,13 @@ def main(argv: Sequence[str] | None = None, serve: Serve = serve_app) -> int:
     parser = ArgumentParser(prog="palatine-app-server --keeper", description="Fork server of an emperor's vassals.")
     parser.add_argument("--keeper", action="store_true", help="said by whoever dispatched here")
     parser.add_argument("--fd", type=int, required=True, help="listening SOCK_SEQPACKET socket the emperor bound")
-    fd = parser.parse_args(argv).fd
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    parser.add_argument("--descriptors", type=int, default=soft, help="soft limit of descriptors for vassals")
+    args = parser.parse_args(argv)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # two or three descriptors a vassal
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     os.chdir("/")
-    keeper = Keeper(socket.socket(fileno=fd), soft)
+    keeper = Keeper(socket.socket(fileno=args.fd), args.descriptors)
     _warm(serve)
     birth = keeper.run()
     keeper.close()

@@ -13,7 +13,7 @@ from palatine.codec.keeper import Spawn
 from palatine.errors import PalatineError
 from palatine.exits import NO_PERMISSION, SOFTWARE
 
-#: Runs an app-server: argv, environ, cwd to its exit code.
+#: Runs an app-server: argv without the program's name, environ, cwd to its exit code.
 Serve: TypeAlias = Callable[[list[str], dict[str, str], str], int]
 #: sysexits(3): the system could not do it.
 _OS_ERROR: Final = 71
@@ -62,7 +62,7 @@ def enter(birth: Birth, serve: Serve) -> int:
         _complain(birth.pipe, f"{order.name}: {error.strerror}" + (f": {error.filename}" if error.filename else ""))
         return NO_PERMISSION if isinstance(error, PermissionError) else _OS_ERROR
     try:
-        return serve(list(order.argv), environ, order.cwd)
+        return serve(list(order.argv[1:]), environ, order.cwd)
     except PalatineError as error:
         _complain(birth.pipe, f"{order.name}: {error}")
         return error.exit_status

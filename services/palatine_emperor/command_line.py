@@ -69,7 +69,7 @@ def flag_of(name: str, extra: tuple[str, ...] = ()) -> str | None:
     return "--config" if any(name.endswith(extension) for extension in extra) else None
 
 
-def arguments(wanted: Wanted, settings: Settings, place: Place | None) -> tuple[str, ...]:
+def arguments(wanted: Wanted, settings: Settings, place: Place | None, program: str = "") -> tuple[str, ...]:
     """The vassal's argv: templates before, settings, its config, templates after; `place` for our own app-server."""
     flag = flag_of(wanted.name, settings.emperor_extra_extension) or "--inherit"
     if wanted.config is not None:
@@ -89,8 +89,7 @@ def arguments(wanted: Wanted, settings: Settings, place: Place | None) -> tuple[
         *(("--inherit", path) for path in settings.vassals_inherit),
         *(("--include", path) for path in settings.vassals_include),
     ]
-    program = settings.emperor_wrapper if place is None else APP_SERVER
-    return (program, *(word for pair in pairs for word in pair))
+    return (program or APP_SERVER, *(word for pair in pairs for word in pair))
 
 
 def environment(wanted: Wanted, environ: Mapping[str, str]) -> dict[str, str]:

@@ -103,6 +103,11 @@ def refused(name: str, reason: str) -> Say:
     return Say("vassal.refused", text)
 
 
+def foreign(name: str, reason: str) -> Say:
+    """It said its config is bad, and there is a program for such."""
+    return Say("vassal.foreign", f"[emperor] vassal {name} is left to the emperor-exec program: {reason}")
+
+
 def not_started(name: str, reason: str) -> Say:
     """The keeper could not fork it."""
     return Say("vassal.start_failed", f"[emperor] vassal {name} could not be started: {reason}")

@@ -17,7 +17,7 @@ from palatine_emperor.vassal import Limits
 
 #: Words of every daemon, which uWSGI does not know. `config` and `log-format` are taken out before (see `split_words`).
 OWN_OPTIONS: Final[Mapping[str, Kind]] = {
-    name: Kind(name) for name in ("runtime-dir", "state-dir", "log-level", "user", "group")
+    name: Kind(name) for name in ("runtime-dir", "state-dir", "log-level", "user", "group", "emperor-exec")
 }
 _DAEMON_FILES: Final = (".yaml", ".yml")
 _LOG_STYLES: Final = ("auto", "console", "json")
@@ -32,8 +32,9 @@ def _positive(_: Any, attribute: "attrs.Attribute[Any]", value: float) -> None:
 class Settings:
     """All settings, by uWSGI's names. Seconds, except the throttles, which are milliseconds.
 
-    Attributes of our own: `emperors` (uWSGI: `emperor`, repeatable), `min_uid` (ids below it are refused where a
-    message or a file's owner says whom a vassal runs as).
+    Attributes of our own: `emperors` (uWSGI: `emperor`, repeatable), `emperor_exec` (a program, such as the real uwsgi,
+    for vassals our app-server refuses), `min_uid` (ids below it are refused where a message or a file's owner says whom
+    a vassal runs as).
     """
 
     emperors: tuple[str, ...] = ()
@@ -55,6 +56,7 @@ class Settings:
     emperor_on_demand_directory: str = ""
     emperor_on_demand_exec: str = ""
     emperor_wrapper: str = ""
+    emperor_exec: str = ""
     emperor_wrapper_override: tuple[str, ...] = ()
     emperor_wrapper_fallback: tuple[str, ...] = ()
     vassals_inherit: tuple[str, ...] = ()
@@ -82,6 +84,7 @@ class Settings:
             self.emperor_curse_tolerance,
             self.emperor_required_heartbeat,
             self.emperor_graceful_shutdown,
+            bool(self.emperor_exec),
         )
 
 
@@ -120,7 +123,7 @@ def read_words(argv: Sequence[str], cwd: str) -> Words:
     daemon, rest = split_words(argv)
     environ = {name: value for name, value in os.environ.items() if not name.startswith("UWSGI_VASSAL")}
     read = config.load(rest, environ, cwd=cwd, extra_options=OWN_OPTIONS)
-    for name in OWN_OPTIONS:
+    for name in sorted(OWN_OPTIONS.keys() - {"emperor-exec"}):
         value = read.settings.text(name)
         if value is not None:
             daemon += [f"--{name}", value]

@@ -68,8 +68,10 @@ class Vassal:
         until: when the phase wants a `Tick`; 0 for never.
         heartbeat_by: when the next heartbeat is due; 0 before the first.
         bound: address of the on-demand socket that is held for it.
+        asks: it asked for its config before this emperor knew it.
         asked: it stops because it was told to.
         held: it was stopped by an operator and stays so until its config changes.
+        foreign: it refused its config, and is another program's until that changes.
         reason: why it does not run, in its own words where it had any.
     """
 
@@ -84,8 +86,10 @@ class Vassal:
     until: float = 0
     heartbeat_by: float = 0
     bound: str = ""
+    asks: bool = False
     asked: bool = False
     held: bool = False
+    foreign: bool = False
     adopted: bool = False
     reason: str = ""
     status: int | None = None
@@ -102,6 +106,8 @@ class Limits:
     curse_tolerance: float = 30
     heartbeat: float = 30
     graceful: bool = False
+    #: There is another program for vassals that refuse their config.
+    other_program: bool = False
 
 
 # What can happen.
@@ -216,9 +222,10 @@ Event: TypeAlias = (
 
 @attrs.frozen
 class Start:
-    """Have the keeper start it."""
+    """Have the keeper start it, or the other program for foreign ones."""
 
     wanted: Wanted
+    foreign: bool = False
 
 
 @attrs.frozen

@@ -85,7 +85,7 @@ def _want(vassal: Vassal, event: Want, now: float, limits: Limits) -> Decision:
     if before is not None and wanted.stamp < before.stamp:
         return vassal, ()
     newer = before is None or wanted.stamp > before.stamp
-    vassal = attrs.evolve(vassal, wanted=wanted)
+    vassal = attrs.evolve(vassal, wanted=wanted, foreign=vassal.foreign and not newer)
     match vassal.phase:
         case Phase.RUNNING:
             return _want_running(vassal, wanted, now, limits, newer=newer)
@@ -107,7 +107,9 @@ def _want_running(vassal: Vassal, wanted: Wanted, now: float, limits: Limits, *,
         return stop(vassal, now, limits, lines.permissions_changed(wanted.name))
     if wanted.socket != vassal.bound:
         return stop(vassal, now, limits, lines.moved(wanted.name, on_demand=bool(wanted.socket)))
-    return reload_running(vassal) if newer else (vassal, ())
+    asks = vassal.asks and wanted.config is not None
+    vassal, actions = reload_running(vassal) if newer else (vassal, ())
+    return attrs.evolve(vassal, asks=False), ((SendConfig(), *actions) if asks else actions)
 
 
 def _unwant(vassal: Vassal, _: Unwant, now: float, limits: Limits) -> Decision:
@@ -212,6 +214,8 @@ def _said(vassal: Vassal, event: Said, now: float, limits: Limits) -> Decision:
             return attrs.evolve(vassal, heartbeat_by=now + limits.heartbeat, times=times), ()
         case emperor_pipe.SEND_CONFIG if vassal.wanted and vassal.wanted.config is not None:
             return vassal, (SendConfig(),)
+        case emperor_pipe.SEND_CONFIG if vassal.adopted:  # what it was started with, its monitor has yet to say
+            return attrs.evolve(vassal, asks=True), ()
         case emperor_pipe.LEAVING:
             return stop(vassal, now, limits, lines.bringing_back(name) if vassal.bound else None)
     return vassal, ()
@@ -229,7 +233,7 @@ def _lost(vassal: Vassal, _: Lost, now: float, limits: Limits) -> Decision:
 def _knock(vassal: Vassal, _: Knock, __: float, ___: Limits) -> Decision:
     if vassal.phase is not Phase.WAITING or vassal.wanted is None:
         return vassal, ()
-    return attrs.evolve(vassal, phase=Phase.STARTING, started=vassal.wanted), (Start(vassal.wanted),)
+    return attrs.evolve(vassal, phase=Phase.STARTING, started=vassal.wanted), (Start(vassal.wanted, vassal.foreign),)
 
 
 def _not_bound(vassal: Vassal, event: NotBound, now: float, limits: Limits) -> Decision:

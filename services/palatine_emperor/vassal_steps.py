@@ -39,9 +39,10 @@ NO_REASON: Final = "exited with 78, its configuration is bad"
 def begin(vassal: Vassal, wanted: Wanted) -> Decision:
     """Start it, or wait for somebody to call on its socket."""
     unbind = leave_socket(vassal) if vassal.bound != wanted.socket else ()
-    begun = attrs.evolve(vassal, wanted=wanted, bound=wanted.socket, until=0, held=False, reason="")
+    foreign = vassal.foreign and (vassal.wanted is None or vassal.wanted.stamp == wanted.stamp)
+    begun = attrs.evolve(vassal, wanted=wanted, bound=wanted.socket, until=0, held=False, reason="", foreign=foreign)
     if not wanted.socket:
-        return attrs.evolve(begun, phase=Phase.STARTING, started=wanted), (*unbind, Start(wanted))
+        return attrs.evolve(begun, phase=Phase.STARTING, started=wanted), (*unbind, Start(wanted, begun.foreign))
     waiting = attrs.evolve(begun, phase=Phase.WAITING)
     if vassal.bound == wanted.socket:
         return waiting, (lines.back_on_demand(wanted.name, wanted.socket), Watch())
@@ -98,7 +99,11 @@ def bury(vassal: Vassal, status: int | None, now: float, limits: Limits) -> Deci
         after, actions = begin(after, wanted)
         return after, (KillGroup(), *actions)
     if status is not None and os.waitstatus_to_exitcode(status) == BAD_CONFIG:
-        after = attrs.evolve(after, phase=Phase.REFUSED, reason=vassal.reason or NO_REASON, bound="")
+        if limits.other_program and not vassal.foreign:
+            after, actions = begin(attrs.evolve(after, foreign=True), wanted)
+            return after, (KillGroup(), lines.foreign(wanted.name, vassal.reason or NO_REASON), *actions)
+        blame = blamed(vassal.blame, limits.throttle, now)[0] if limits.throttle.enabled else None
+        after = attrs.evolve(after, phase=Phase.REFUSED, reason=vassal.reason or NO_REASON, bound="", blame=blame)
         refused = lines.refused(wanted.name, after.reason)
         return after, (KillGroup(), *leave_socket(vassal), Forget(), refused)
     settled = vassal.accepting and now - vassal.times.last_accepting >= limits.throttle.freq
@@ -156,6 +161,7 @@ def _without_process(vassal: Vassal) -> Vassal:
         reloading=False,
         until=0,
         heartbeat_by=0,
+        asks=False,
         asked=False,
         adopted=False,
     )

@@ -13,6 +13,8 @@ from palatine_emperor.settings import Settings
 def open_monitor(url: str, settings: Settings, journal: DeployJournal, cwd: str) -> Monitor:
     """The monitor of `url`: `scheme://...`, or a bare path or pattern, which is globbed as uWSGI does.
 
+    Those of files are shown without their scheme, as uWSGI shows them.
+
     Raises:
         ConfigError: an unknown scheme, or a directory named as such that does not exist.
     """
@@ -21,9 +23,9 @@ def open_monitor(url: str, settings: Settings, journal: DeployJournal, cwd: str)
         return _bare(url, settings, cwd)
     match scheme:
         case "dir":
-            return _directory(url, os.path.join(cwd, rest), settings)
+            return _directory(rest, os.path.join(cwd, rest), settings)
         case "glob":
-            return glob_monitor(url, rest, cwd, settings)
+            return glob_monitor(rest, rest, cwd, settings)
         case "zmq":
             from palatine_emperor.monitors.queue import QueueMonitor
 

@@ -40,14 +40,13 @@ def test_names_that_are_none() -> None:
 
 def test_templates_stand_where_uwsgi_puts_them() -> None:
     settings = Settings(
-        emperor_wrapper="/usr/bin/uwsgi",
         vassals_inherit=("after.ini",),
         vassals_include=("after2.ini",),
         vassals_inherit_before=("before.ini",),
         vassals_include_before=("before2.ini",),
         vassal_set=("a=1", "b=2"),
     )
-    assert " ".join(arguments(FILE, settings, None)) == (
+    assert " ".join(arguments(FILE, settings, None, "/usr/bin/uwsgi")) == (
         "/usr/bin/uwsgi --inherit before.ini --include before2.ini --set a=1 --set b=2 --ini one.ini"
         " --inherit after.ini --include after2.ini"
     )

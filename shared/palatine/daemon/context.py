@@ -210,12 +210,15 @@ class Context:
         self.stop("drain deadline")
 
     def use_segment(self, segment: Segment) -> None:
-        """Begin to keep the `daemon` row of a segment that is about to be published."""
-        self.segment = segment
-        self._row = segment.cells("daemon")
+        """Keep the `daemon` row of a segment about to be published, also of a larger one in place of the one before."""
+        row = segment.cells("daemon")
+        for word, value in enumerate(self._row or ()):
+            row[word] = value
+        self.segment, self._row = segment, row
         facts = {"pid": os.getpid(), "uid": os.getuid(), "gid": os.getgid(), "started": int(self.started)}
         for field, value in facts.items():
             self.store(field, value)
+        segment.text("daemon").write(self.status_text.encode())
         self._enter(self.state)
         self.logs.on_error = lambda: self.count("errors")
 

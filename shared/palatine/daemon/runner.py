@@ -124,7 +124,8 @@ async def _serve(ctx: Context) -> None:
         ctx.nursery.start_soon(_watchdog, ctx)
         await ctx.spec.main(ctx)
     finally:
-        segment.close(unlink=True)
+        for one in {segment, ctx.segment}:  # a daemon whose rows ran out has published another
+            one.close(unlink=True)
 
 
 async def _own_ctl(ctx: Context, serve: Serve, *, task_status: trio.TaskStatus[None]) -> None:

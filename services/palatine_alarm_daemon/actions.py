@@ -7,9 +7,9 @@ from typing import Final
 import structlog
 import trio
 
-from palatine.bus import request
 from palatine.codec.alarm_grammar import APP_ACTIONS
 from palatine.errors import ConfigError, DeadlineError, PalatineError, PeerError
+from palatine_alarm_daemon.clients import Clients
 from palatine_alarm_daemon.curl_options import parse_curl
 from palatine_alarm_daemon.delivery_policy import Failed, Succeeded
 from palatine_alarm_daemon.mail import Mailer
@@ -27,8 +27,9 @@ _LASTING: Final = frozenset({"unknown-type", "unsupported", "invalid", "too-larg
 class Actions:
     """Runs the actions of deliveries."""
 
-    def __init__(self, log: structlog.stdlib.BoundLogger) -> None:
+    def __init__(self, nursery: trio.Nursery, log: structlog.stdlib.BoundLogger) -> None:
         self._log = log
+        self._clients = Clients(nursery, log)
         self._web = Web()
         self._mailer = Mailer()
 
@@ -55,8 +56,7 @@ class Actions:
             return await self._mailer.deliver(curl, delivery.message)
         return await self._web.deliver(curl, delivery.message, delivery.id)
 
-    @staticmethod
-    async def _in_app(delivery: Delivery, instance: Path) -> Succeeded | Failed:
+    async def _in_app(self, delivery: Delivery, instance: Path) -> Succeeded | Failed:
         body = {
             "id": delivery.id,
             "action": delivery.action,
@@ -64,7 +64,7 @@ class Actions:
             "message": delivery.message.decode("latin-1"),
         }
         try:
-            reply = await request(instance / "ctl", "alarm.action", body, timeout=ACCEPT_SECONDS)
+            reply = await self._clients.ask(instance / "ctl", "alarm.action", body, ACCEPT_SECONDS)
         except DeadlineError:
             return Failed("the instance did not answer in time")
         except PeerError as error:

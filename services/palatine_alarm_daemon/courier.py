@@ -67,7 +67,7 @@ class Courier:
         perform: Perform,
         registry: Registry,
         counters: Counters,
-        settle: Callable[[Progress], None],
+        settle: Callable[[Progress], trio.Event],
         log: structlog.stdlib.BoundLogger,
         clock: Callable[[], float],
     ) -> None:
@@ -151,7 +151,9 @@ class Courier:
             queue.state = state
             match action:
                 case Finish(outcome, reason):
-                    self._finish(delivery, outcome, state.attempts, reason)
+                    settled = self._finish(delivery, outcome, state.attempts, reason)
+                    if not wants_peer:  # an instance knows a repeated id; others get one repeat after a kill at most
+                        await settled.wait()
                     return True
                 case Attempt():
                     event = await self._attempt(queue, delivery, state)
@@ -200,15 +202,16 @@ class Courier:
         came_back = state.wants_peer and present and self._registry.epoch(lane.instance) != epoch
         return Due() if came_back or self._clock() >= until else Presence(state.present)
 
-    def _finish(self, delivery: Delivery, outcome: str, attempts: int, reason: str) -> None:
+    def _finish(self, delivery: Delivery, outcome: str, attempts: int, reason: str) -> trio.Event:
         now = self._clock()
-        self._settle(Progress(delivery.id, outcome, attempts, reason, now))
+        settled = self._settle(Progress(delivery.id, outcome, attempts, reason, now))
         self._counters.finished(delivery.lane, outcome, now)
         facts = {**_names(delivery), "action": delivery.action, "attempts": attempts}
         if outcome == DELIVERED:
             self._log.debug("delivery.made", **facts, note=reason or None, seconds=round(now - delivery.raised_at, 3))
         else:
             self._log.error("delivery.given_up", **facts, outcome=outcome, reason=reason)
+        return settled
 
     def _overflow(self, lane: Lane) -> None:
         """Give up the oldest waiting delivery of the instance's longest lane."""

@@ -12,6 +12,7 @@ from palatine_alarm_daemon.values import DELIVERED, EXPIRED, FAILED
 
 #: Delays spread by this much around their value, so that many lanes do not retry one mail server in step.
 SPREAD: Final = 0.2
+GONE: Final = "the instance is gone"
 
 
 @attrs.frozen
@@ -112,10 +113,11 @@ def decide(state: State, event: Event, now: float, backoff: Backoff) -> tuple[St
 
 def _next(state: State, now: float) -> tuple[State, Action]:
     """Try it, unless it is too late or its instance is away."""
+    absent = state.wants_peer and not state.present
     if now >= state.expires_at:
-        return state, Finish(EXPIRED, state.reason or "the instance is gone")
-    if state.wants_peer and not state.present:
-        return attrs.evolve(state, until=state.expires_at), Wait(state.expires_at, "the instance is gone")
+        return state, Finish(EXPIRED, state.reason or (GONE if absent else "its turn never came"))
+    if absent:
+        return attrs.evolve(state, until=state.expires_at), Wait(state.expires_at, GONE)
     return attrs.evolve(state, attempts=state.attempts + 1), Attempt()
 
 

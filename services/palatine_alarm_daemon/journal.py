@@ -14,7 +14,7 @@ from typing import Any, Final
 import attrs
 import msgspec
 
-from palatine.bus import Journal, open_journal
+from palatine.bus.journal import Journal, open_journal
 from palatine_alarm_daemon.values import PENDING, Delivery, Lane, Progress
 
 #: Finished deliveries kept for the history.

@@ -3,6 +3,7 @@
 It must never acknowledge anything before the disk has it.
 """
 
+import contextlib
 import sqlite3
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -41,6 +42,7 @@ class JournalWriter:
         self._clock = clock
         self._send, self._receive = trio.open_memory_channel[_Entry | None](QUEUED_RECORDS)
         self._progress: deque[Progress] = deque()
+        self._settled = trio.Event()  # set when what is in _progress now is on disk
         self._pruned = clock()
         self.bytes = journal.size()
         #: Why the last write failed, "" while all is well.
@@ -61,13 +63,13 @@ class JournalWriter:
         await self.submit(record, then)
         await written.wait()
 
-    def settle(self, progress: Progress) -> None:
-        """Note what became of a delivery, soon; never blocks."""
+    def settle(self, progress: Progress) -> trio.Event:
+        """Note what became of a delivery; never blocks. The event is set when it is on disk."""
         self._progress.append(progress)
-        try:
+        settled = self._settled
+        with contextlib.suppress(trio.WouldBlock):  # the writer is busy and takes this along
             self._send.send_nowait(None)
-        except trio.WouldBlock:
-            return  # the writer is busy and takes this along
+        return settled
 
     async def run(self) -> None:
         """Write until `finish`."""
@@ -91,9 +93,11 @@ class JournalWriter:
     async def _write_all(self, entries: list[_Entry]) -> None:
         progress = tuple(self._progress)
         self._progress.clear()
+        settled, self._settled = self._settled, trio.Event()
         record = attrs.evolve(_merged([entry.record for entry in entries]), progress=progress)
         if record:
             await self._until_written(record)
+        settled.set()
         for entry in entries:
             await entry.then()
         await self._prune()

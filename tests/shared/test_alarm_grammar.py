@@ -144,6 +144,8 @@ LITERALS: list[tuple[bytes, set[bytes] | None]] = [
     (b"(?:foo|quux)ba", {b"foo", b"quux"}),
     (b"(?P<x>foo)|(?<y>bar)", {b"foo", b"bar"}),
     (b"fo+bar", {b"bar"}),
+    (rb"\d{3}foo", {b"foo"}),
+    (rb"\N{U+41}foo", None),
     (b"foo?bar", {b"bar"}),
     (b"abc?", {b"ab"}),
     (b"ab{2}c", {b"ab"}),

@@ -19,7 +19,7 @@ _CONTROL: Final = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"f": b"\f", b"a": b"\
 # Possessive where a second reading would turn one pattern into another; whatever matches nothing here is opaque.
 _TOKEN = re.compile(
     rb"""
-      (?P<item>      \. | \\[dDsSwWhHvVNR](?!\{)
+      (?P<item>      \. | \\[dDsSwWhHvVR] | \\N(?!\{)
                    | \[\^?+\]?+ (?: [^\]\[\\] | \[(?![:.=]) | \[:\^?[a-z]++:\]
                                    | \\(?:[dDsSwWhvnrtfae] | x[0-9a-fA-F]{2} | [ -/:-@\[-`{-~]) )*+ \] )
     | (?P<escaped>   \\[ -/:-@\[-`{-~] )

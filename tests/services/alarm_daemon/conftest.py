@@ -110,9 +110,10 @@ class FakeLink:
 class Daemon:
     """The alarm-daemon in a process of its own; its log is JSON lines in a file."""
 
-    def __init__(self, runtime: Path, state: Path) -> None:
+    def __init__(self, runtime: Path, state: Path, *, level: str = "debug") -> None:
         self.runtime = runtime
         self.state = state
+        self.level = level
         self.config = state / "alarm-daemon.yaml"
         self.log = state / "log"
         self.process: subprocess.Popen[bytes] | None = None
@@ -124,7 +125,7 @@ class Daemon:
     async def start(self) -> None:
         self.state.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "palatine_alarm_daemon", "--runtime-dir", str(self.runtime)]
-        command += ["--state-dir", str(self.state), "--log-format", "json", "--log-level", "debug"]
+        command += ["--state-dir", str(self.state), "--log-format", "json", "--log-level", self.level]
         if self.config.exists():
             command += ["--config", str(self.config)]
         ready = len(self.events("daemon.ready"))

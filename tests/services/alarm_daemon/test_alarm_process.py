@@ -71,9 +71,8 @@ async def test_a_thousand_lines_arrive_across_a_kill(daemon: Any, links: Links, 
     await daemon.start()
     await link.delivered(1000, 30)
     await daemon.idle()
-    # what was under way at the kill comes again with its id, so the app-server runs it once
+    # what the journal did not yet know as done comes again with its id, so the app-server runs it once
     assert link.messages == [f"TERRIBLE ALARM {number}\n" for number in range(1000)]
-    assert len(link.calls) <= 1002
 
 
 async def test_an_instance_that_has_gone_gets_its_alarms_when_it_returns(daemon: Any, links: Links) -> None:

@@ -28,6 +28,8 @@ class Bench:
         self.counters = Counters(self.segment, lambda _: True)
         self.progress: list[Progress] = []
         self.settled = trio.Event()
+        self.disk = trio.Event()
+        self.disk.set()
         self.attempts: list[tuple[float, Delivery]] = []
         self.script: Callable[[Delivery], Awaitable[Succeeded | Failed]] = self.succeed
         self.courier = Courier(
@@ -73,9 +75,10 @@ class Bench:
         numbers = {delivery.id: delivery.message for _, delivery in self.attempts}
         return [(numbers.get(step.id, b"?"), step.state) for step in self.progress if step.state != "pending"]
 
-    def settle(self, progress: Progress) -> None:
+    def settle(self, progress: Progress) -> trio.Event:
         self.progress.append(progress)
         self.settled.set()
+        return self.disk
 
     async def left(self, count: int) -> None:
         """Until only `count` are pending."""
@@ -260,3 +263,17 @@ async def test_attempts_of_an_earlier_run_count_for_the_delay(bench: Bench, auto
     bench.courier.enqueue(attrs.evolve(Delivery("7f" * 16, lane, "cmd", "", b"x", now, now + 100), attempts=3))
     await trio.sleep(20)
     assert [round(at - now) for at, _ in bench.attempts] == [0, 8, 16]
+
+
+async def test_after_a_kill_at_most_one_delivery_to_others_is_repeated(bench: Bench, autojump_clock: MockClock) -> None:
+    bench.disk = trio.Event()
+    for _ in range(3):
+        bench.raised("web", action="curl")
+    bench.appear()
+    for _ in range(3):
+        bench.raised()
+    await trio.sleep(30)
+    assert sorted(delivery.lane.alarm for _, delivery in bench.attempts) == ["note", "note", "note", "web"]
+    bench.disk.set()
+    await bench.empty()
+    assert len(bench.attempts) == 6

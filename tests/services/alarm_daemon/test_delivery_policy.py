@@ -30,7 +30,8 @@ CASES = [
     (HERE, Due(), 100.0, Attempt()),
     (WEB, Due(), 100.0, Attempt()),
     (GONE, Due(), 100.0, Wait(1000.0, "the instance is gone")),
-    (HERE, Due(), 1000.0, Finish("expired", "the instance is gone")),
+    (HERE, Due(), 1000.0, Finish("expired", "its turn never came")),
+    (GONE, Due(), 1000.0, Finish("expired", "the instance is gone")),
     (TRIED, Due(), 1000.0, Finish("expired", "no answer")),
     (TRIED, Succeeded("fine"), 2000.0, Finish("delivered", "fine")),
     (TRIED, Failed("never", lasting=True), 100.0, Finish("failed", "never")),
@@ -38,7 +39,7 @@ CASES = [
     (TRIED, Presence(present=True), 100.0, Wait(101.0, "no answer")),
     (TRIED, Presence(present=False), 100.0, Wait(1000.0, "the instance is gone")),
     (GONE, Presence(present=True), 100.0, Attempt()),
-    (GONE, Presence(present=True), 1000.0, Finish("expired", "the instance is gone")),
+    (GONE, Presence(present=True), 1000.0, Finish("expired", "its turn never came")),
     (GONE, Presence(present=False), 100.0, Wait(1000.0, "the instance is gone")),
 ]
 

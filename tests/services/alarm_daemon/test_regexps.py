@@ -45,6 +45,8 @@ CASES = [
     (b"((?:a|(?1))b)", "pcre2", b"ab", True),
     (b"(?#comment)a", "pcre2", b"a", True),
     (b"[a-]", "re2", b"-", True),
+    (rb"[xy]\d{3}$", "re2", b"y123\n", True),
+    (rb"\N{3}$", "pcre2", b"abc\n", True),
     (rb"[\w-]x", "pcre2", b"-x", True),
     (rb"\_x", "re2", b"_x", True),
 ]

@@ -54,6 +54,7 @@ class Sink(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     server: Sink
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def _take(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
@@ -328,3 +329,36 @@ async def test_a_mail_server_that_hangs_or_is_none(sink: Sink) -> None:
     assert not nobody.lasting
     web = await mail(f"smtp://{sink.at};mail_to=a@b.c;timeout=0.5")
     assert isinstance(web, Failed)
+
+
+async def test_the_daemon_delivers_by_http_and_mail_across_a_kill(
+    daemon: Any, links: Any, until: Any, sink: Sink, smtpd: Smtpd
+) -> None:
+    mailbox, port = smtpd()
+    config = {
+        "alarms": [
+            {"name": "web", "action": "curl", "arg": f"http://{sink.at}/alarm"},
+            {"name": "mail", "action": "curl", "arg": f"smtp://127.0.0.1:{port};mail_to=a@b.c;subject=alarm"},
+        ],
+        "rules": [{"alarms": ["web", "mail"], "regexp": "^ALARM", "negate": False}],
+    }
+    sink.statuses = [503, 200, 500]
+    daemon.state.mkdir()
+    daemon.config.write_text("retry-first: 0.05\n")
+    await daemon.start()
+    link = await links("app", config=config)
+    link.print(*(f"ALARM {number}" for number in range(100)))
+    await until(lambda: len(sink.got) > 30 and len(mailbox.mails) > 10)
+    daemon.kill()
+    await daemon.start()
+    await daemon.idle(30)
+    bodies = [got.body for got in sink.got]
+    once = list(dict.fromkeys(bodies))
+    assert once == [b"ALARM %d\n" % number for number in range(100)]
+    assert len(bodies) <= 103  # two answers asked for another try, one was under way at the kill
+    keys = {got.body: got.headers["idempotency-key"] for got in sink.got}
+    assert all(keys[got.body] == got.headers["idempotency-key"] for got in sink.got)
+    mails = [text for _, _, text, _, _ in mailbox.mails]
+    expected = [b"To: a@b.c\r\nSubject: alarm\r\n\r\nALARM %d\r\n" % number for number in range(100)]
+    assert list(dict.fromkeys(mails)) == expected
+    assert len(mails) <= 101

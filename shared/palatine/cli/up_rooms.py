@@ -37,7 +37,8 @@ class Rooms:
         top = places.runtime_dir(runtime_dir)
         runtime = top if runtime_dir else top / "up"
         runtime.mkdir(mode=0o755, exist_ok=True)
-        made = [*([] if runtime_dir else [runtime]), *([] if top in existed else [top])]
+        ours = not runtime_dir or (runtime / _LOCK).exists()  # ... which a killed `palatine up` has left
+        made = list(dict.fromkeys([*([runtime] if ours else []), *([] if top in existed else [top])]))
         state = places.state_dir("up") if state_dir is None else Path(state_dir).absolute()
         state.mkdir(parents=True, exist_ok=True)
         rooms = cls(runtime, state, made, _locked(runtime))

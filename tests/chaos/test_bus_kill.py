@@ -1,13 +1,18 @@
 """Invariant: what `flushed` has confirmed is in the consumer's journal in the end, once and in order, whoever dies."""
 
+import os
 import random
+import signal
+import socket
 import sqlite3
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import trio
+import trio.abc
 
 PRODUCER = """
 import sys, pathlib, trio
@@ -53,38 +58,74 @@ trio.run(main, pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3]
 """
 
 
+# Forks a process per life, because importing trio and zmq anew for each would take longer than the test.
+NURSERY = """
+import os, signal, socket, sys
+import trio, palatine.bus, palatine.bus.journal
+
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+control = socket.socket(fileno=int(sys.argv[1]))
+while True:
+    data, descriptors, _, _ = socket.recv_fds(control, 65536, 1)
+    if not data:
+        break
+    pid = os.fork()
+    if pid == 0:
+        os.dup2(descriptors[0], 1)
+        os.close(descriptors[0])
+        control.close()
+        code, *sys.argv[1:] = data.decode().split("\\0")
+        exec(code, {})
+        os._exit(0)
+    os.close(descriptors[0])
+    control.send(str(pid).encode())
+"""
+
+
+@pytest.fixture
+def control() -> Iterator[socket.socket]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        command = [sys.executable, "-c", NURSERY, str(theirs.fileno())]
+        with subprocess.Popen(command, pass_fds=[theirs.fileno()]) as process:
+            theirs.close()
+            yield ours
+            ours.close()
+            assert process.wait(10) == 0
+
+
 class Lives:
     """Runs a program again and again, killing it whenever its output says so."""
 
-    def __init__(self) -> None:
+    def __init__(self, control: socket.socket) -> None:
         self.kills = 0
+        self._control = control
 
     async def run(self, code: str, arguments: Callable[[], list[str]], kill_now: Callable[[str], bool]) -> None:
         while True:
-            command = [sys.executable, "-c", code, *arguments()]
-            process = await trio.lowlevel.open_process(command, stdout=-1)
-            try:
-                if not await self._until_killed(process, kill_now):
-                    assert await process.wait() == 0, "died of itself"
-                    return
-            finally:
-                process.kill()
+            reader, writer = os.pipe()
+            socket.send_fds(self._control, ["\0".join([code, *arguments()]).encode()], [writer])
+            os.close(writer)
+            pid = int(self._control.recv(20))
+            async with trio.lowlevel.FdStream(reader) as output:
+                try:
+                    await self._until_it_says(output, kill_now)
+                finally:
+                    os.kill(pid, signal.SIGKILL)
                 with trio.CancelScope(shield=True):
-                    await process.wait()
+                    while await output.receive_some():
+                        pass  # it is dead when its end of the pipe is closed
             self.kills += 1
 
     @staticmethod
-    async def _until_killed(process: trio.Process, kill_now: Callable[[str], bool]) -> bool:
-        assert process.stdout is not None
+    async def _until_it_says(output: trio.abc.ReceiveStream, kill_now: Callable[[str], bool]) -> None:
         rest = ""
-        async with process.stdout:
-            async for data in process.stdout:
-                *lines, rest = (rest + data.decode()).split("\n")
-                for line in lines:
-                    if kill_now(line):
-                        process.kill()
-                        return True
-        return False
+        async for data in output:
+            *lines, rest = (rest + data.decode()).split("\n")
+            for line in lines:
+                if kill_now(line):
+                    return
+        pytest.fail("died of itself")
 
 
 @pytest.mark.chaos
@@ -95,6 +136,7 @@ class Lives:
 )
 async def test_nothing_is_lost_repeated_or_out_of_order(
     tmp_path: Path,
+    control: socket.socket,
     sender_binds: bool,  # noqa: FBT001 - a parameter of the test
     events: int,
     consumer_kills: int,
@@ -102,7 +144,7 @@ async def test_nothing_is_lost_repeated_or_out_of_order(
 ) -> None:
     rng = random.Random(20_31)
     path, journal = tmp_path / "events", tmp_path / "journal.db"
-    producer, consumer = Lives(), Lives()
+    producer, consumer = Lives(control), Lives(control)
     starts: list[int] = []
     flushed = recorded = duplicates = 0
     settled = trio.Event()

@@ -11,7 +11,7 @@ import structlog
 import trio
 import trio.testing
 
-from palatine.bus import Batch, Intake, Role, Sender, default_role_of, events, open_intake, open_sender
+from palatine.bus import Batch, Intake, Peer, Role, Sender, default_role_of, events, open_intake, open_sender
 from palatine.bus.events import EVENT_BYTES, WINDOW_EVENTS
 from palatine.codec.frames import FrameError
 from palatine.errors import AlreadyRunningError, ConfigError
@@ -307,6 +307,28 @@ async def test_a_peer_without_the_right_is_refused(tmp_path: Path, sender_binds:
         await until(lambda: bool(logs))
         assert await take_rest(intake) == []
     assert (logs[0]["event"], logs[0]["code"]) == ("bus.peer.refused", "forbidden")
+
+
+async def test_rights_that_crash_stop_nobody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "REFUSED", 0.0)
+    monkeypatch.setattr(events, "BEAT", 0.05)
+    asked = 0
+
+    def role_of(_: Peer) -> Role:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise OSError("no directory service")
+        return Role.DEPLOYER
+
+    with structlog.testing.capture_logs() as logs:
+        async with (
+            open_intake(bind=tmp_path / "e", role_of=role_of) as intake,
+            open_sender(tmp_path / "e", bind=False) as sender,
+        ):
+            sender.put("n", 1)
+            assert await take(intake, 1) == [1]
+    assert [entry["event"] for entry in logs] == ["bus.message.crashed", "bus.peer.refused"]
 
 
 async def test_the_least_role_can_be_raised(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import trio
 import trio.testing
 import zmq
 
-from palatine.bus import Client, Request, Role, RoleOf, default_role_of, open_client, request, serve_requests
+from palatine.bus import Client, Peer, Request, Role, RoleOf, default_role_of, open_client, request, serve_requests
 from palatine.bus import server as server_module
 from palatine.codec.frames import MESSAGE_BYTES, Frame, decode, encode
 from palatine.errors import AlreadyRunningError, ConfigError, DeadlineError, PeerError
@@ -216,6 +216,23 @@ async def test_roles_are_checked_before_the_body_is_read(tmp_path: Path) -> None
             with pytest.raises(PeerError, match="has no rights here") as raised:
                 await request(path, kind, 1)
             assert raised.value.code == "forbidden"
+
+
+async def test_rights_that_crash_are_that_requests_error(tmp_path: Path) -> None:
+    answers = iter([OSError("no directory service"), Role.VIEWER])
+
+    def role_of(_: Peer) -> Role:
+        match next(answers):
+            case Role() as role:
+                return role
+            case error:
+                raise error
+
+    async with serving(tmp_path / "ctl", role_of=role_of) as path:
+        with structlog.testing.capture_logs() as logs, pytest.raises(PeerError) as raised:
+            await request(path, "echo", 1)
+        assert (raised.value.code, logs[0]["event"]) == ("internal", "bus.request.crashed")
+        assert await request(path, "echo", 1) == 1
 
 
 @pytest.mark.root

@@ -78,7 +78,10 @@ class Intake:
         self._sources: dict[str, trio.CancelScope] = {}
 
     def connect(self, name: str, endpoint: Path) -> None:
-        """Take the events of the sender bound, now or later, at `endpoint` by its directory's owner or by root."""
+        """Take the events of the sender bound, now or later, at `endpoint` by its directory's owner or by root.
+
+        A source costs two descriptors, connected or not: who has hundreds raises its limit of open files.
+        """
         where = address(endpoint)
         self.disconnect(name)
         scope = self._sources[name] = trio.CancelScope()
@@ -253,7 +256,7 @@ async def open_intake(
         context = await stack.enter_async_context(_libzmq.open_context())
         socket = None
         if bind is not None:
-            socket = stack.enter_context(_libzmq.open_socket(context, zmq.ROUTER))
+            socket = stack.enter_context(_libzmq.open_socket(context, zmq.ROUTER, send_high_water=ACKS))
             socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
             _libzmq.bind(socket, bind, mode)
         nursery = await stack.enter_async_context(background_nursery())

@@ -121,10 +121,11 @@ class _Server:
             return
         try:
             self._start(route, frame, parse_peer(message.address))
-        except FrameError as error:
+        except (FrameError, PeerError) as error:
             self._reply_error(route, frame, error.code, str(error))
-        except PeerError as error:
-            self._reply_error(route, frame, error.code, str(error))
+        except Exception:  # `role_of` is the daemon's: its bug is this request's error
+            log.exception("bus.request.crashed", type=frame.type, peer=message.address)
+            self._reply_error(route, frame, "internal", f"{frame.type} failed: see the log")
 
     def _start(self, route: bytes, frame: Frame, peer: Peer) -> None:
         role = self._role_of(peer)

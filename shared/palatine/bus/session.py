@@ -16,8 +16,7 @@ from palatine.bus.auth import Peer, parse_peer
 from palatine.codec.frames import ID_BYTES, OLDEST, VERSION, Frame, FrameError, body_as, decode_head, encode
 from palatine.errors import PeerError
 
-#: A frame for a full connection is tried again after so many seconds; one side has at most so many waiting.
-FULL_RETRY: Final = 0.005
+#: Frames of the handshake, acks and errors waiting at once: each turn sends them all and takes in fewer than these.
 CONTROLS: Final = 4096
 
 log = structlog.get_logger("palatine.bus")
@@ -119,23 +118,16 @@ class Party:
         if now >= self._next_beat:
             self._next_beat = now + events.BEAT
             self._beat(now)
-        if self._flush_controls():
-            self._flush_side()
-            return self._next_beat
-        return now + FULL_RETRY
+        self._flush_controls()
+        self._flush_side()
+        return self._next_beat
 
-    def _flush_controls(self) -> bool:
-        """Whether all could be sent."""
+    def _flush_controls(self) -> None:
         while self._controls:
-            route, frame = self._controls[0]
-            sent = self._send(route, frame)
-            if sent is pump.Sent.FULL and self._binds and route in self.sessions:
-                return False
-            self._controls.popleft()
-            if sent is not pump.Sent.YES and route in self.sessions:
-                # A ROUTER knows no such connection any more; a DEALER that takes nothing has none.
+            route, frame = self._controls.popleft()
+            if self._send(route, frame) is not pump.Sent.YES and route in self.sessions:
+                # Gone, or a whole high-water mark of small frames behind: if it is there, its beat brings it back.
                 self.close(self.sessions[route])
-        return True
 
     def _beat(self, now: float) -> None:
         for session in list(self.sessions.values()):
@@ -168,6 +160,11 @@ class Party:
                 self._within(session, frame)
         except (FrameError, PeerError) as error:
             self._refuse(route, frame, error.code, str(error))
+            if session is not None:
+                self.close(session)
+        except Exception:  # a bug of ours in one peer's message must not end everybody's
+            log.exception("bus.message.crashed", endpoint=self._name, type=frame.type, peer=message.address)
+            self._refuse(route, frame, "internal", "see the log")
             if session is not None:
                 self.close(session)
 

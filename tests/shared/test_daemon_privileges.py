@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from palatine.daemon.privileges import Identity, find_identity
+from palatine.daemon.privileges import Identity, PermissionRefusedError, _give, find_identity
 from palatine.errors import ConfigError
 
 TINY = Path(__file__).parent / "daemon_programs" / "tiny.py"
@@ -63,6 +63,20 @@ def test_a_daemon_becomes_another_user_for_good(shared: Path) -> None:
     assert f"Gid:\t{nobody.pw_gid}\t{nobody.pw_gid}\t{nobody.pw_gid}" in status
     for path in (shared / "run" / "tiny", state, state / "journal"):
         assert path.stat().st_uid == nobody.pw_uid
+
+
+@pytest.mark.root
+def test_links_and_what_belongs_to_others_are_not_given_away(shared: Path) -> None:
+    ours, theirs, target = shared / "ours", shared / "theirs", shared / "target"
+    for path in (ours, theirs):
+        path.mkdir()
+    target.touch()
+    (ours / "link").symlink_to(target)
+    os.chown(theirs, 12345, 12345)
+    _give(ours, Identity(54321, 54321, ()))
+    assert (ours.stat().st_uid, (ours / "link").lstat().st_uid, target.stat().st_uid) == (54321, 54321, 0)
+    with pytest.raises(PermissionRefusedError, match="belongs to uid 12345"):
+        _give(theirs, Identity(54321, 54321, ()))
 
 
 @pytest.mark.root

@@ -17,7 +17,7 @@ from palatine.counters import Segment
 from palatine.daemon.logs import Logs
 from palatine.daemon.settings import Document
 from palatine.daemon.spec import Spec
-from palatine.errors import ConfigError
+from palatine.errors import ConfigError, PalatineError
 from palatine.notify import Notifier
 from palatine.schema import DAEMON_STATES
 
@@ -136,29 +136,42 @@ class Context:
     async def reload(self) -> None:
         """Read the config again and tell everybody; ConfigError if it is refused, and then the old one stands."""
         async with self._reloading:
-            before = self.document, self.settings, self.state
+            if self.state != "ready":
+                raise ConfigError(f"cannot be reloaded while the daemon is {self.state}")
             self._enter("reloading")
             self.notifier.send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
-            done: list[Reload] = []
             try:
-                self.document, self.settings = self._load()
-                for callback in self._reloaders:
-                    done.append(callback)
-                    await callback()
-            except ConfigError as error:
-                self.document, self.settings = before[:2]
-                self.count("reload_failures")
-                self.log.warning("config.refused", reason=str(error), kept=self.document.path or "defaults")
-                for callback in done:
-                    await callback()
-                raise
+                await self._reload()
             finally:
                 if self.state == "reloading":
-                    self._enter(before[2])
-                self.notifier.send("READY=1", f"STATUS={self.status_text or 'ready'}")
+                    self._enter("ready")
+                    self._say_status("READY=1")
             self.reloads += 1
             self.count("reloads")
             self.log.info("config.reloaded", path=self.document.path or None, reloads=self.reloads)
+
+    async def _reload(self) -> None:
+        before = self.document, self.settings
+        told: list[Reload] = []
+        try:
+            self.document, self.settings = self._load()
+            for callback in self._reloaders:
+                told.append(callback)
+                await callback()
+        except (PalatineError, OSError) as error:
+            self.document, self.settings = before
+            self.count("reload_failures")
+            self.log.warning("config.refused", reason=str(error), kept=self.document.path or "defaults")
+            for callback in told:
+                await self._tell_again(callback)
+            raise error if isinstance(error, ConfigError) else ConfigError(str(error)) from error
+
+    async def _tell_again(self, callback: Reload) -> None:
+        """The old config, to somebody who may have taken up the new one."""
+        try:
+            await callback()
+        except (PalatineError, OSError) as error:
+            self.log.exception("config.rollback_failed", reason=str(error))
 
     def drain(self, reason: str) -> None:
         """Finish what was begun, then stop; a second call stops at once."""

@@ -50,13 +50,13 @@ def find_identity(user: str | None, group: str | None) -> Identity | None:
     return Identity(uid, gid, groups)
 
 
-def become(identity: Identity, owned: Iterable[Path]) -> None:
-    """Give the directories `owned` to the identity, then take it on for good; PermissionRefusedError if not allowed."""
+def become(identity: Identity, directories: Iterable[Path]) -> None:
+    """Give the `directories` to the identity, then take it on for good; PermissionRefusedError if not allowed."""
     if (os.getuid(), os.getgid()) == (identity.uid, identity.gid):
         return
     try:
-        for path in owned:
-            os.chown(path, identity.uid, identity.gid)
+        for path in directories:
+            _give(path, identity)
         os.setgroups(identity.groups)
         os.setresgid(identity.gid, identity.gid, identity.gid)
         os.setresuid(identity.uid, identity.uid, identity.uid)
@@ -66,6 +66,19 @@ def become(identity: Identity, owned: Iterable[Path]) -> None:
         ) from error
     if identity.uid and os.getresuid() != (identity.uid,) * 3:
         raise PermissionRefusedError(f"the uid is {os.getresuid()} after becoming {identity.uid}")
+
+
+def _give(directory: Path, identity: Identity) -> None:
+    """What is in a directory is given away only while nobody but us can have put it there: it may hold links."""
+    owner = directory.stat(follow_symlinks=False).st_uid
+    if owner == identity.uid:
+        return
+    if owner != os.geteuid():
+        raise PermissionRefusedError(f"{directory} belongs to uid {owner}: give it to uid {identity.uid} or remove it")
+    for _, names, files, descriptor in os.fwalk(directory):
+        for name in (*names, *files):
+            os.chown(name, identity.uid, identity.gid, dir_fd=descriptor, follow_symlinks=False)
+    os.chown(directory, identity.uid, identity.gid, follow_symlinks=False)
 
 
 def die_with_parent(parent: int, signum: int = signal.SIGTERM) -> bool:

@@ -5,7 +5,6 @@ import functools
 import importlib
 import os
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import trio
@@ -67,18 +66,10 @@ def _prepare(ctx: Context) -> None:
     parent = os.environ.pop(privileges.PARENT_VARIABLE, "")
     if identity:
         importlib.import_module("palatine.daemon.control")  # the other user may not be able to read what we can
-        privileges.become(identity, _owned(ctx))
+        privileges.become(identity, (ctx.daemon_dir, ctx.state_dir))
     if parent.isdigit() and not privileges.die_with_parent(int(parent)):
         raise PalatineError(f"the parent (pid {parent}) is gone")
     ctx.use_loader(lambda: _load(ctx))
-
-
-def _owned(ctx: Context) -> Iterator[Path]:
-    """Directories a former run as another user may have left, with what is in them."""
-    for top in (ctx.daemon_dir, ctx.state_dir):
-        yield top
-        for folder, names, files in os.walk(top):
-            yield from (Path(folder, entry) for entry in (*names, *files))
 
 
 def _load(ctx: Context) -> tuple[Document, Any]:
@@ -86,11 +77,10 @@ def _load(ctx: Context) -> tuple[Document, Any]:
     document = read_document(path) if path else Document({})
     settings = typed(document, ctx.spec.config, also=COMMON_KEYS) if ctx.spec.config else None
     level = document.values.get("log-level")
-    if level is not None:
-        if level not in LEVELS:
-            raise document.error(("log-level",), f"no log level {level!r}{nearest(str(level), LEVELS)}")
-        ctx.logs.level = ctx.args.log_level or level
+    if level not in {None, *LEVELS}:
+        raise document.error(("log-level",), f"no log level {level!r}{nearest(str(level), LEVELS)}")
     operators(document)
+    ctx.logs.level = ctx.args.log_level or level or "info"
     return document, settings
 
 

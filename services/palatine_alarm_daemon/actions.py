@@ -1,8 +1,11 @@
 """One attempt at one delivery, wherever it has to run; it must never decide whether there will be another."""
 
+from __future__ import annotations
+
 import functools
+import importlib
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 import trio
@@ -14,7 +17,9 @@ from palatine_alarm_daemon.curl_options import parse_curl
 from palatine_alarm_daemon.delivery_policy import Failed, Succeeded
 from palatine_alarm_daemon.mail import Mailer
 from palatine_alarm_daemon.values import HOST, Delivery
-from palatine_alarm_daemon.web import Web
+
+if TYPE_CHECKING:
+    from palatine_alarm_daemon.web import Web
 
 #: Seconds an instance may take to accept an action.
 ACCEPT_SECONDS: Final = 5.0
@@ -30,7 +35,8 @@ class Actions:
     def __init__(self, nursery: trio.Nursery, log: structlog.stdlib.BoundLogger) -> None:
         self._log = log
         self._clients = Clients(nursery, log)
-        self._web = Web()
+        self._web: Web | None = None
+        self._loading = trio.Lock()
         self._mailer = Mailer()
 
     async def attempt(self, delivery: Delivery, instance: Path | None) -> Succeeded | Failed:
@@ -45,7 +51,8 @@ class Actions:
 
     async def aclose(self) -> None:
         """Give connections back."""
-        await self._web.aclose()
+        if self._web is not None:
+            await self._web.aclose()
 
     async def _curl(self, delivery: Delivery) -> Succeeded | Failed:
         try:
@@ -54,7 +61,15 @@ class Actions:
             return Failed(str(error), lasting=True)
         if curl.is_mail:
             return await self._mailer.deliver(curl, delivery.message)
-        return await self._web.deliver(curl, delivery.message, delivery.id)
+        return await (await self._http()).deliver(curl, delivery.message, delivery.id)
+
+    async def _http(self) -> Web:
+        """The HTTP clients. httpx doubles the daemon's start and memory, so only who needs it pays, beside the loop."""
+        async with self._loading:
+            if self._web is None:
+                module = await trio.to_thread.run_sync(importlib.import_module, "palatine_alarm_daemon.web")
+                self._web = module.Web()
+            return self._web
 
     async def _in_app(self, delivery: Delivery, instance: Path) -> Succeeded | Failed:
         body = {

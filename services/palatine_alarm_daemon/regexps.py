@@ -17,6 +17,9 @@ from palatine.codec.alarm_regexp import Token, tokenize
 from palatine.errors import ConfigError
 from palatine_alarm_daemon import pcre2
 
+#: Memory one program may use, its states included; a bigger one goes to PCRE2.
+MAX_RE2_BYTES: Final = 2 * 1024 * 1024
+
 _ITEMS: Final = {
     b".": b".",
     rb"\d": rb"\d",
@@ -78,8 +81,9 @@ def to_re2(pattern: bytes) -> bytes | None:
     if tokens is None:
         return None
     words: list[bytes] = []
+    last = _last_places(tokens)
     for index, token in enumerate(tokens):
-        word = _END if token.raw in {b"$", rb"\Z"} and _ends_all(tokens, index) else _word(token)
+        word = _END if token.raw in {b"$", rb"\Z"} and last[index + 1] else _word(token)
         if word is None or (token.kind == "repeat" and (index == 0 or tokens[index - 1].kind == "assertion")):
             return None
         words.append(word)
@@ -105,38 +109,30 @@ def _class(raw: bytes) -> bytes | None:
     return raw if _SAME_CLASS.fullmatch(raw) and not _HYPHEN_BEFORE_SET.search(raw) else None
 
 
-def _ends_all(tokens: list[Token], index: int) -> bool:
-    """Whether nothing can follow the `$` at `index`: RE2's stand-in consumes the newline PCRE only looks at."""
-    at = index + 1
-    while at < len(tokens):
-        kind = tokens[at].kind
-        if kind == "either":
-            at = _closing(tokens, at)
-        elif kind == "close" and not (at + 1 < len(tokens) and tokens[at + 1].kind == "repeat"):
-            at += 1
-        else:
-            return False
-    return True
+def _last_places(tokens: list[Token]) -> list[bool]:
+    """For each place between tokens, whether the whole pattern can only end there.
 
-
-def _closing(tokens: list[Token], at: int) -> int:
-    """Index of the `)` that ends the group `at` stands in, or the end."""
-    depth = 0
-    while at < len(tokens):
-        kind = tokens[at].kind
-        if kind in {"open", "look"}:
-            depth += 1
-        elif kind == "close":
-            if depth == 0:
-                return at
-            depth -= 1
-        at += 1
-    return at
+    RE2's stand-in for `$` consumes the newline PCRE only looks at, so nothing may follow it.
+    """
+    last = [False] * len(tokens) + [True]
+    closing = [len(tokens)]  # where the groups around the present token end, the innermost last
+    for index in range(len(tokens) - 1, -1, -1):
+        kind = tokens[index].kind
+        if kind == "close":
+            repeated = index + 1 < len(tokens) and tokens[index + 1].kind == "repeat"
+            last[index] = last[index + 1] and not repeated
+            closing.append(index)
+        elif kind == "either":
+            last[index] = last[closing[-1]]
+        elif kind in {"open", "look"} and len(closing) > 1:
+            closing.pop()
+    return last
 
 
 def _re2_search(pattern: bytes) -> Search:
     options = re2.Options()
     options.encoding = re2.Options.Encoding.LATIN1
     options.log_errors = False
+    options.max_mem = MAX_RE2_BYTES
     search = re2.compile(pattern, options).search
     return lambda line: search(line) is not None

@@ -183,6 +183,8 @@ LITERALS: list[tuple[bytes, set[bytes] | None]] = [
     (b"foo**", None),
     (b"(" * (MAX_DEPTH + 1) + b"foo" + b")" * (MAX_DEPTH + 1), None),
     (b"|".join(b"literal %d" % n for n in range(100)), None),
+    (b"a" * 8192, {b"a" * 8192}),
+    (b"a" * 8193, None),
 ]
 
 
@@ -220,7 +222,7 @@ def compiled(pattern: bytes) -> "re.Pattern[bytes]":
 texts = st.text("abc.]}{ \t\n", max_size=24).map(str.encode)
 
 
-@settings(max_examples=1500)
+@settings(max_examples=600)
 @given(patterns=st.lists(regexps(), min_size=1, max_size=2), text=texts, data=st.data())
 def test_the_prefilter_never_drops_what_a_rule_matches(patterns: list[bytes], text: bytes, data: st.DataObject) -> None:
     prefilter = Prefilter(Rule(("a",), pattern.decode()) for pattern in patterns)
@@ -259,6 +261,12 @@ def test_the_prefilter_drops_blocks_without_any_literal() -> None:
 
 def test_one_opaque_rule_lets_everything_pass() -> None:
     assert Prefilter([Rule(("a",), "HARAKIRI"), Rule(("b",), "(?i)x")]).may_match(b"anything")
+
+
+def test_too_many_literals_let_everything_pass() -> None:
+    rules = [Rule(("a",), f"literal {number:04d}") for number in range(300)]
+    assert not Prefilter(rules[:256]).may_match(b"x")
+    assert Prefilter(rules).may_match(b"x")
 
 
 def test_the_prefilter_speaks_the_configs_bytes() -> None:

@@ -20,6 +20,8 @@ from palatine.errors import ConfigError
 APP_ACTIONS: Final = frozenset({"cmd", "signal", "mule", "log", "speech"})
 #: What the alarm-daemon sends itself: these only talk to the network.
 NETWORK_ACTIONS: Final = frozenset({"curl", "xmpp", "airbrake"})
+#: Looking for more literals than this costs as much as matching.
+MAX_LITERALS: Final = 256
 #: Lines that start so are the alarm system's own and never raise an alarm.
 OWN_LINE: Final = b"[uwsgi-alarm"
 
@@ -110,7 +112,8 @@ class Prefilter:
             if need is None:
                 return
             wanted |= need
-        self.literals = _shortest(sorted(wanted, key=len))
+        if len(wanted) <= MAX_LITERALS:
+            self.literals = _shortest(sorted(wanted, key=len))
 
     def may_match(self, block: bytes) -> bool:
         """Whether a log datagram inside `block` could match a rule; one block may hold many datagrams."""

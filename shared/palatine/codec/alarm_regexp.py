@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-MAX_PATTERN_BYTES: Final = 64 * 1024
+#: Longer ones are opaque; uWSGI never matched lines longer than this.
+MAX_PATTERN_BYTES: Final = 8192
 #: Groups nested deeper than this are opaque: nobody writes them, and the reader is recursive.
 MAX_DEPTH: Final = 60
 #: An alternation with more branches than this costs more to look for than it saves.

@@ -1,4 +1,5 @@
 import time
+from contextlib import suppress
 
 import pytest
 from hypothesis import assume, example, given, settings
@@ -31,6 +32,10 @@ CASES = [
     (b"[[:alpha:]]+[[:digit:]]", "re2", b"--ab1", True),
     (b"(ERROR|FATAL)$|panic", "re2", b"FATAL\n", True),
     (b"(a$)\n", "pcre2", b"a\n", True),
+    (b"(a$|b)|(c|(d$|e))", "re2", b"d\n", True),
+    (b"(a$|b)x", "pcre2", b"bx", True),
+    (b"a$b|c", "pcre2", b"c", True),
+    (b"a$|b$", "re2", b"b\n", True),
     (b"(a$)+", "pcre2", b"a\n", True),
     (b"^(?!.*health).*ERROR", "pcre2", b"GET /health ERROR", False),
     (b"^(?!.*health).*ERROR", "pcre2", b"GET / ERROR", True),
@@ -82,6 +87,16 @@ def test_a_line_never_costs_more_than_the_limit() -> None:
         regexp.found(b"a" * 60 + b"bc")
     assert time.process_time() - began < 0.2
     assert compile_regexp(b"^(a+)+$").engine == "re2"
+
+
+@pytest.mark.parametrize(
+    "pattern", [b"$|" * 4000, b"(" * 200 + b"$" + b")" * 200, b"a" * 200_000, b"(a|" * 2000, b"[a]" * 2700]
+)
+def test_a_hostile_pattern_costs_no_time(pattern: bytes) -> None:
+    began = time.process_time()
+    with suppress(ConfigError):
+        compile_regexp(pattern)
+    assert time.process_time() - began < 1.0
 
 
 def regexps() -> st.SearchStrategy[bytes]:

@@ -17,7 +17,8 @@ _TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*")
 class ChunkedDecoder:
     """Feed it what arrives; it returns the body bytes found and knows when the body is over.
 
-    After `done`, `rest` holds what belongs to the next request.
+    After `done`, `rest` holds what belongs to the next request. Input is looked at once: a body of one-byte chunks
+    must not cost more than its length.
     """
 
     def __init__(self) -> None:
@@ -33,22 +34,26 @@ class ChunkedDecoder:
 
     def feed(self, data: bytes) -> bytes:
         """The body bytes in `data` and what earlier calls left; HeadError (400 or 431) when the coding is broken."""
-        self._buffer += data
+        buffer = self._buffer + data
         found: list[bytes] = []
-        while not self.done and self._step(found):
-            pass
+        at = after = 0
+        while after >= 0 and not self.done:
+            at = after
+            after = self._step(buffer, at, found)
+        self._buffer = buffer[max(at, after) :]
         return b"".join(found)
 
-    def _step(self, found: list[bytes]) -> bool:
+    def _step(self, buffer: bytes, at: int, found: list[bytes]) -> int:
+        """Read one thing at `at`; the offset behind it, -1 when more bytes must come first."""
         if self._left:
-            return self._take_chunk(found)
-        line, ending, rest = self._buffer.partition(b"\r\n")
+            return self._take_chunk(buffer, at, found)
         limit = TRAILER_BYTES if self._trailers >= 0 else SIZE_LINE_BYTES
-        if len(line) > limit:
-            raise HeadError(431 if self._trailers >= 0 else 400, "chunk-size or trailer line too long")
-        if not ending:
-            return False
-        self._buffer = rest
+        end = buffer.find(b"\r\n", at, at + limit + 2)
+        if end < 0:
+            if len(buffer) - at > limit + 1:  # one more: the CR of a line that just fits
+                raise HeadError(431 if self._trailers >= 0 else 400, "chunk-size or trailer line too long")
+            return -1
+        line = buffer[at:end]
         if self._trailers >= 0:
             self._take_trailer(line)
         else:
@@ -58,26 +63,22 @@ class ChunkedDecoder:
             count = int(size[1], 16)
             self._left = count + 2 if count else 0
             self._trailers = -1 if count else 0
-        return True
+        return end + 2
 
-    def _take_chunk(self, found: list[bytes]) -> bool:
-        if not self._buffer:
-            return False
-        body = min(max(self._left - 2, 0), len(self._buffer))
-        if body:
-            found.append(self._buffer[:body])
-            self._buffer = self._buffer[body:]
+    def _take_chunk(self, buffer: bytes, at: int, found: list[bytes]) -> int:
+        available = len(buffer) - at
+        body = min(self._left - 2, available)
+        if body > 0:
+            found.append(buffer[at : at + body])
             self._left -= body
-            return True
-        if len(self._buffer) < self._left:
-            if self._buffer != b"\r":
-                raise HeadError(400, "chunk without its line end")
-            return False
-        if self._buffer[:2] != b"\r\n":
+            return at + body
+        ending = buffer[at : at + 2]
+        if ending == b"\r\n":
+            self._left = 0
+            return at + 2
+        if ending not in {b"", b"\r"}:
             raise HeadError(400, "chunk without its line end")
-        self._buffer = self._buffer[2:]
-        self._left = 0
-        return True
+        return -1
 
     def _take_trailer(self, line: bytes) -> None:
         if not line:

@@ -75,7 +75,7 @@ KNOWN: Final = {
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - RFC 9110 5.6.2 calls it so
 _REQUEST_LINE = re.compile(rf"({_TOKEN}) ([\x21-\x7e\x80-\xff]+) HTTP/1\.([01])")
 _FIELDS = re.compile(rf"(?:\r\n{_TOKEN}:[\t\x20-\x7e\x80-\xff]*)*")
-_ABSOLUTE = re.compile(r"https?://([^/?#]+)", re.IGNORECASE)
+_ABSOLUTE = re.compile(r"https?://([^/?#@]+)(?![^/?#])", re.IGNORECASE)
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 _DIGITS = re.compile(r"[0-9]{1,18}")
 
@@ -120,7 +120,7 @@ def parse_head(data: bytes, environ: dict[str, str]) -> Head:
     environ["REQUEST_METHOD"] = method
     environ["REQUEST_URI"] = target
     environ["SERVER_PROTOCOL"] = "HTTP/1.1" if http11 else "HTTP/1.0"
-    _split_target(method, target, environ)
+    authority = _split_target(method, target, environ)
     known = KNOWN
     for field in text[line.end() + 2 :].split("\r\n") if line.end() < len(text) else ():
         name, _, value = field.partition(":")
@@ -133,7 +133,10 @@ def parse_head(data: bytes, environ: dict[str, str]) -> Head:
         if key in environ:
             value = _joined(key, environ[key], value)
         environ[key] = value
-    return _framing(environ, http11=http11)
+    head = _framing(environ, http11=http11)
+    if authority:  # RFC 9112 3.2.2: the target's host counts, whatever Host says
+        environ["HTTP_HOST"] = authority
+    return head
 
 
 def variable_of(name: str) -> str:
@@ -153,12 +156,14 @@ def unquote(path: str) -> str:
     return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), path) if "%" in path else path
 
 
-def _split_target(method: str, target: str, environ: dict[str, str]) -> None:
-    path = target
+def _split_target(method: str, target: str, environ: dict[str, str]) -> str:
+    """Set PATH_INFO and QUERY_STRING; the authority of an absolute target, else ""."""
+    path, authority = target, ""
     if not target.startswith("/"):
         absolute = _ABSOLUTE.match(target)
         if absolute is not None:
-            path = target[absolute.end() :] or "/"
+            authority = absolute[1]
+            path = target[absolute.end() :]
             if not path.startswith("/"):
                 path = "/" + path
         elif target != "*" or method != "OPTIONS":
@@ -166,6 +171,7 @@ def _split_target(method: str, target: str, environ: dict[str, str]) -> None:
     path, _, query = path.partition("?")
     environ["PATH_INFO"] = unquote(path)
     environ["QUERY_STRING"] = query
+    return authority
 
 
 def _joined(key: str, first: str, second: str) -> str:
@@ -176,7 +182,7 @@ def _joined(key: str, first: str, second: str) -> str:
 
 def _framing(environ: dict[str, str], *, http11: bool) -> Head:
     get = environ.get
-    if http11 and not get("HTTP_HOST"):
+    if http11 and get("HTTP_HOST") is None:
         raise HeadError(400, "HTTP/1.1 without Host")
     length = 0
     declared = get("CONTENT_LENGTH")
@@ -195,8 +201,8 @@ def _framing(environ: dict[str, str], *, http11: bool) -> Head:
     if connection is None:
         keep_alive = http11
     else:
-        options = connection.lower().replace(" ", "").split(",")
-        keep_alive = "close" not in options if http11 else "keep-alive" in options
+        options = connection.lower().replace(" ", "").replace("\t", "").split(",")
+        keep_alive = "close" not in options and (http11 or "keep-alive" in options)
     expect = get("HTTP_EXPECT")
     if expect is not None and expect.lower() != "100-continue":
         raise HeadError(417, "unknown expectation")

@@ -184,9 +184,8 @@ async def test_leaving_an_iteration_ends_its_generator() -> None:
         finally:
             closed.append(True)
 
-    async with open_bridge() as bridge:
-        async with bridge.iterate(endless) as items:
-            assert await anext(items) == 1
+    async with open_bridge() as bridge, bridge.iterate(endless) as items:
+        assert await anext(items) == 1
     assert closed == [True]
 
 

@@ -70,7 +70,7 @@ def test_what_the_app_meets_is_its_own() -> None:
     code = (
         "import sys; import palatine_app_server.__main__, palatine_app_server.zygote;"
         "print([n for n, m in sys.modules.items() if 'site-packages' in (getattr(m, '__file__', '') or '')"
-        " and not n.startswith(('palatine', '_palatine', '__editable__'))])"
+        " and not n.startswith(('palatine', '_palatine', '__editable__', '_distutils_hack'))])"
     )
     printed = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "[]"

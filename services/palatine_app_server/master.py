@@ -370,6 +370,7 @@ class Master:
             self._raise(str(message["alarm"]), str(message["message"]), "api")
         elif op == "community":
             self._community = str(message["community"])
+            self._send_takers_away()
         elif op == "reload":
             self._workforce.request_reload()
         elif op == "stop":
@@ -409,8 +410,19 @@ class Master:
         else:
             self._missing.discard(wanted.daemon)
 
+    def _send_takers_away(self) -> None:
+        """Whoever holds our sockets comes back at once and hears what has changed."""
+        for fd, connection in list(self._takers.items()):
+            self._loop.forget(fd)
+            del self._takers[fd]
+            connection.close()
+
     def _offers(self) -> list[Offer]:
-        snmp = {"community": self._community, "snmp": self._settings.snmp}
+        snmp = {
+            "community": self._community,
+            "snmp": self._settings.snmp,
+            "null_unset": self._settings.snmp_null_unset,
+        }
         return [
             Offer(
                 bound.kind,

@@ -50,6 +50,7 @@ class AppSettings(NamedTuple):
     daemon_sockets: tuple[SocketWish, ...]
     stats_options: dict[str, Any]
     snmp: bool
+    snmp_null_unset: bool
     community: str
     processes: int
     threads: int
@@ -105,6 +106,7 @@ def read(config: Config) -> AppSettings:
             "no_metrics": settings.flag("stats-no-metrics"),
         },
         snmp=_snmp_wanted(config),
+        snmp_null_unset=settings.flag("snmp-null-unset"),
         community=_text(config, "snmp-community")[:72],
         processes=processes,
         threads=threads,

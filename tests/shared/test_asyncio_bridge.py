@@ -128,7 +128,7 @@ async def test_the_death_of_the_loop_is_an_error_for_every_caller() -> None:
             await waiting.wait()
             with pytest.raises(BridgeClosedError):
                 await bridge.run(die)
-        with pytest.raises(BridgeClosedError, match="has ended|died"):
+        with pytest.raises(BridgeClosedError, match=r"has ended|died"):
             await bridge.run(wait)
     assert seen == ["first"]
 
@@ -141,17 +141,24 @@ async def test_iteration_is_bounded_and_ordered() -> None:
             made.append(number)
             yield number
 
-    async with open_bridge() as bridge:
-        async with bridge.iterate(numbers, 20, buffer=4) as items:
-            assert await anext(items) == 0
-            assert len(made) <= 6  # the first, four in the channel, one in the pump's hand
-            assert [item async for item in items] == list(range(1, 20))
+    async with open_bridge() as bridge, bridge.iterate(numbers, 20, buffer=4) as items:
+        assert await anext(items) == 0
+        assert len(made) <= 6  # the first, four in the channel, one in the pump's hand
+        assert [item async for item in items] == list(range(1, 20))
+
+
+async def test_the_end_of_the_loop_ends_an_iteration() -> None:
+    async def endless() -> AsyncIterator[int]:
+        while True:
+            yield 1
+            await asyncio.sleep(0)
+
+    async with open_bridge() as bridge, bridge.iterate(endless, buffer=1) as items:
+        assert await anext(items) == 1
+        await bridge._close()
+        assert await anext(items) == 1
         with pytest.raises(BridgeClosedError):
-            async with bridge.iterate(numbers, 10**9) as items:
-                await anext(items)
-                await bridge._close()
-                async for _ in items:
-                    pass
+            await anext(items)
 
 
 async def test_an_error_ends_the_iteration_after_what_came_before_it() -> None:
@@ -197,8 +204,11 @@ async def test_closing_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         release.wait(20)
 
     async with trio.open_nursery() as nursery:
-        with pytest.raises(BridgeClosedError, match="did not end"):
+
+        async def close_while_held() -> None:
             async with open_bridge() as bridge:
-                call = bridge._begin(hold)
-                nursery.start_soon(call.done.wait)
+                nursery.start_soon(bridge._begin(hold).done.wait)
+
+        with pytest.raises(BridgeClosedError, match="did not end"):
+            await close_while_held()
     release.set()

@@ -98,7 +98,7 @@ class Board:
             served.addresses[0] if served.addresses else "",
             view.alive(),
             server,
-            reader.read(server.get("generation", 0)),
+            reader.read(),
             reader.cores,
             [app_labels(view, index) for index in range(reader.apps)],
             list(_rows(view, "sockets")),

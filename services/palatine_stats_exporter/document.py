@@ -102,7 +102,7 @@ def document(view: SegmentView, form: Form | None = None) -> dict[str, Any]:
     reader = Reader(view)
     found: dict[str, Any] = filled(outline(view, form), view)
     apps = [app_labels(view, index) for index in range(reader.apps)]
-    columns = reader.read(view.row("server").get("generation", 0))
+    columns = reader.read()
     found["workers"] = [
         _worker(columns, index, apps, 0 if form.no_cores else reader.cores) for index in range(reader.workers)
     ]

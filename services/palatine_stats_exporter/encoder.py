@@ -16,14 +16,14 @@ from palatine_stats_exporter.document import (
     Form,
     app_labels,
     app_values,
-    cell_value,
     cells,
     core_values,
     outline,
     variables,
 )
 from palatine_stats_exporter.layout import SLOT, Hole, lay_out
-from palatine_stats_exporter.reading import APP_KEYS, CORE_KEYS, WORKER_KEYS, Activity, Columns, Reader, Snapshot
+from palatine_stats_exporter.reading import APP_KEYS, CORE_KEYS, WORKER_KEYS, Activity, Columns, Reader
+from palatine_stats_exporter.snapshot import Snapshot
 
 #: Levels of indentation: of a worker in the list of workers, of a core in its list of cores.
 _WORKER_INDENT: Final = 2
@@ -40,51 +40,43 @@ class Encoder:
     def __init__(self, view: SegmentView, form: Form) -> None:
         """ProtocolError if the segment is not an app-server's."""
         self._reader = Reader(view)
-        self._frame = _Frame(view, form)
+        self._frame = _Frame(self._reader, form)
         self._workers = _Workers(self._reader, form)
         self._snapshot: Snapshot | None = None
         self._rendered = b""
 
     def render(self) -> bytes:
         """The document as it is now; ProtocolError if the segment was cut short."""
-        moved = self._frame.refresh()
-        snapshot = self._reader.snapshot(self._frame.generation)
-        if moved or snapshot != self._snapshot:
+        snapshot = self._reader.snapshot()
+        if snapshot != self._snapshot:
+            before, after = self._frame.halves(snapshot)
             columns = self._reader.decode(snapshot)
-            self._rendered = self._workers.render(self._frame.before, columns, self._frame.after)
+            self._rendered = self._workers.render(before, columns, after)
             # a core's activity is not in the tables compared: a busy instance is rendered anew each time
             self._snapshot = None if columns.busy else snapshot
         return self._rendered
 
 
 class _Frame:
-    """What stands around the workers: put together again when a table it takes numbers from has moved."""
+    """What stands around the workers."""
 
-    def __init__(self, view: SegmentView, form: Form) -> None:
-        shape = outline(view, form)
+    def __init__(self, reader: Reader, form: Form) -> None:
+        shape = outline(reader.view, form)
         order = list(shape)
         at = order.index("workers")
-        self._view = view
+        self._tables = reader.tables
         self._texts = [half.split(SLOT) for half in lay_out(shape, minified=form.minified).split(WORKERS)]
         self._cells = [list(cells([shape[key] for key in keys])) for keys in (order[:at], order[at + 1 :])]
-        self._tables = sorted({"server", *(cell.table for half in self._cells for cell in half)} & set(view.tables))
-        self._copies: list[bytes] = []
-        self.before = self.after = b""
-        self.generation = 0
 
-    def refresh(self) -> bool:
-        """Read the tables; whether anything moved."""
-        copies = [self._view.copy(table) for table in self._tables]
-        if copies == self._copies:
-            return False
-        rows = {table: self._view.read(table) for table in self._tables}
-        self._copies = copies
-        self.generation = rows["server"][0].get("generation", 0)
-        self.before, self.after = (
-            _joined(texts, [str(cell_value(cell, rows)) for cell in half]).encode()
+    def halves(self, snapshot: Snapshot) -> list[bytes]:
+        """The document up to its workers, and what follows them."""
+        cuts = {
+            name: self._tables[name].cut(snapshot) for name in {cell.table for half in self._cells for cell in half}
+        }
+        return [
+            _joined(texts, [str(cuts[cell.table].now(cell.field)[cell.row]) for cell in half]).encode()
             for texts, half in zip(self._texts, self._cells, strict=True)
-        )
-        return True
+        ]
 
 
 class _Workers:

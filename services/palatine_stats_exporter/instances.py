@@ -26,7 +26,7 @@ from palatine_stats_exporter.sources import SegmentSource, emperor_source, insta
 DAEMON: Final = "stats-exporter"
 EMPEROR: Final = "emperor"
 #: Seconds after which an instance that could not be served is looked at again without news of it: first, longest.
-RETRY_SECONDS: Final = (0.05, 2.0)
+RETRY_SECONDS: Final = (0.05, 3.0)
 _SOURCES: Final = {"stats": instance_source, "emperor-stats": emperor_source}
 
 _log = structlog.get_logger()

@@ -1,19 +1,17 @@
-"""An instance's counters as columns of a stats document: copies whole tables and decodes them; never writes.
+"""An instance's counters as columns of a stats document; never writes.
 
-The tables are copied one after the other, so a document may be some microseconds wide, as uWSGI's own is. Counters of
-the two banks are added up; levels come from the bank of the serving generation. Columns rather than rows, because a
-column is cut out of a table, added and laid out by a handful of calls whatever the number of workers.
+Counters of the two banks are added up; levels come from the bank of the serving generation. Columns rather than rows,
+because a column is cut out of a table, added and laid out by a handful of calls whatever the number of workers.
 """
 
 from collections.abc import Mapping, Sequence
 from operator import add
 from typing import Any, Final, NamedTuple
 
-from palatine.codec.segment import Placed
-from palatine.codec.segment_rows import WORD, read_latch
+from palatine.codec.segment_rows import read_latch
 from palatine.counters import SegmentView
 from palatine.errors import ProtocolError
-from palatine.schema import U64
+from palatine_stats_exporter.snapshot import Column, Copier, Cut, Snapshot, wrapped
 
 #: Keys of a worker's and a core's numbers in the order of uWSGI's document, and what varies about an app.
 WORKER_KEYS: Final = (
@@ -46,24 +44,16 @@ CORE_KEYS: Final = (
 )
 APP_KEYS: Final = ("startup_time", "requests", "exceptions")
 
+_NEEDED: Final = ("slots", "workers", "cores", "apps", "activity", "server")
+#: What else a document may take numbers from.
+_SHOWN: Final = ("sockets", "locks", "caches", "metrics", "daemons", "spoolers", "spooler_tasks", "crons")
+
 #: A segment that says it has more is not one of an app-server, and would hold up the scrapes of its neighbours.
 MOST_CORES: Final = 16384
 
 _MICRO: Final = 1_000_000
 #: Copying all activity texts costs as much as reading one in this many one by one.
 _SINGLE_READS: Final = 8
-
-Column = list[int]
-
-
-class Snapshot(NamedTuple):
-    """What the workers stood at, table by table: equal snapshots of idle workers make equal documents."""
-
-    bank: int
-    slots: bytes
-    own: bytes
-    cores: bytes
-    apps: bytes
 
 
 class Activity(NamedTuple):
@@ -95,45 +85,47 @@ class Reader:
     def __init__(self, view: SegmentView) -> None:
         self.view = view
         try:
-            slots, own, cores, apps, activity, server = (
-                view.placed(name) for name in ("slots", "workers", "cores", "apps", "activity", "server")
-            )
+            slots, own, cores, apps, self._activity, server = (view.placed(name) for name in _NEEDED)
         except KeyError as error:
             raise ProtocolError(f"{view.path}: not an app-server's segment: {error} is missing") from error
         self.workers = slots.rows
         self.cores = max(1, cores.rows // slots.rows) if slots.rows else 1
         self.apps = apps.rows // cores.rows if cores.rows else 0
         fitting = (self.workers, self.workers * self.cores, cores.rows * self.apps, cores.rows)
-        if not server.rows or cores.rows > MOST_CORES or (own.rows, cores.rows, apps.rows, activity.rows) != fitting:
+        if (own.rows, cores.rows, apps.rows, self._activity.rows) != fitting or cores.rows > MOST_CORES:
             raise ProtocolError(f"{view.path}: its tables of workers, cores and apps do not fit together")
-        self._activity = activity
-        self._slots, self._own, self._cores, self._apps = (_Table(placed) for placed in (slots, own, cores, apps))
+        if not server.rows:
+            raise ProtocolError(f"{view.path}: says nothing of its master")
+        shown = [name for name in (*_NEEDED, *_SHOWN) if name in view.tables and name != "activity"]
+        self._copier = Copier(view, shown)
+        self.tables = self._copier.tables
 
-    def snapshot(self, generation: int) -> Snapshot:
-        """Copy the tables of the workers; `generation` is the number of the serving one."""
-        copy = self.view.copy
-        return Snapshot(generation & 1, copy("slots"), copy("workers"), copy("cores"), copy("apps"))
+    def snapshot(self) -> Snapshot:
+        """Copy all tables but what the cores are doing."""
+        return self._copier.copy()
 
-    def read(self, generation: int) -> Columns:
+    def read(self) -> Columns:
         """The numbers as they are now."""
-        return self.decode(self.snapshot(generation))
+        return self.decode(self.snapshot())
 
     def decode(self, snapshot: Snapshot) -> Columns:
         """The numbers of a snapshot, with the activity of its busy cores as it is now."""
-        bank = snapshot.bank
-        slots, own = self._slots.cut(snapshot.slots, 0), self._own.cut(snapshot.own, bank)
-        cores, apps = self._cores.cut(snapshot.cores, bank), self._apps.cut(snapshot.apps, bank)
+        tables = self.tables
+        bank = tables["server"].cut(snapshot).now("generation")[0] & 1
+        cores, apps = tables["cores"].cut(snapshot, bank), tables["apps"].cut(snapshot, bank)
         core_columns = {key: cores.total(key) for key in CORE_KEYS}
         in_request = core_columns["in_request"] = [1 if count else 0 for count in core_columns["in_request"]]
         return Columns(
-            self._worker_columns(slots, own, cores, core_columns),
+            self._worker_columns(
+                tables["slots"].cut(snapshot), tables["workers"].cut(snapshot, bank), cores, core_columns
+            ),
             core_columns,
             self._app_columns(apps),
             self._busy(cores, [row for row, busy in enumerate(in_request) if busy], bank),
         )
 
     def _worker_columns(
-        self, slots: "_Cut", own: "_Cut", cores: "_Cut", core_columns: Mapping[str, Column]
+        self, slots: Cut, own: Cut, cores: Cut, core_columns: Mapping[str, Column]
     ) -> Mapping[str, Sequence[int | str]]:
         requests = self._by_worker(core_columns["requests"])
         respawns = slots.now("respawn_count")
@@ -161,7 +153,7 @@ class Reader:
             "avg_rt": self._mean_by_worker(cores.now("avg_rt")),
         }
 
-    def _app_columns(self, apps: "_Cut") -> list[dict[str, Column]]:
+    def _app_columns(self, apps: Cut) -> list[dict[str, Column]]:
         """An app's numbers are the sums over the cores of a worker, its start-up time the longest of them."""
         columns = {key: apps.total(key) for key in APP_KEYS[1:]}
         startup = apps.now("startup_time")
@@ -173,7 +165,7 @@ class Reader:
             found.append({"startup_time": longest, **mine})
         return found
 
-    def _busy(self, cores: "_Cut", rows: Sequence[int], bank: int) -> dict[int, Activity]:
+    def _busy(self, cores: Cut, rows: Sequence[int], bank: int) -> dict[int, Activity]:
         """What the cores at `rows` are doing; one copy of all texts is cheaper than many single ones."""
         if not rows:
             return {}
@@ -203,7 +195,7 @@ class Reader:
         total = column[:: self.cores]
         for core in range(1, self.cores):
             total = list(map(add, total, column[core :: self.cores]))
-        return _wrapped(total)
+        return wrapped(total)
 
     def _mean_by_worker(self, column: Column) -> Column:
         """Means over those cores of each worker that have served anything."""
@@ -211,56 +203,6 @@ class Reader:
             return column
         counts = self._by_worker(list(map(bool, column)))
         return [total // count if count else 0 for total, count in zip(self._by_worker(column), counts, strict=True)]
-
-
-class _Table:
-    """Where the columns of a table are in a copy of it."""
-
-    def __init__(self, placed: Placed) -> None:
-        self.words = {field.name: at for at, field in enumerate(placed.table.fields)}
-        self.step = placed.stride // WORD
-        self.bank_words = placed.rows * self.step
-        self.banks = placed.table.banks
-        self.rows = placed.rows
-
-    def cut(self, data: bytes, bank: int) -> "_Cut":
-        return _Cut(self, memoryview(data).cast("Q"), bank)
-
-
-class _Cut:
-    """A copy of a table, its columns cut out at their first use."""
-
-    def __init__(self, table: _Table, words: memoryview, bank: int) -> None:
-        self._table = table
-        at = bank * table.bank_words
-        self._now = words[at : at + table.bank_words]
-        self._past: memoryview | None = None
-        if table.banks > 1:
-            past = words[table.bank_words - at : 2 * table.bank_words - at]
-            if past != memoryview(bytes(past.nbytes)).cast("Q"):
-                self._past = past
-        self._columns: dict[str, Column] = {}
-
-    def now(self, field: str) -> Column:
-        """A field of the serving generation's bank; zeros where the segment does not keep it."""
-        column = self._columns.get(field)
-        if column is None:
-            column = self._columns[field] = self._column(self._now, field)
-        return column
-
-    def past(self, field: str) -> Column:
-        """A field of the other bank."""
-        return [0] * self._table.rows if self._past is None else self._column(self._past, field)
-
-    def total(self, field: str) -> Column:
-        """A field of both banks added up."""
-        if self._past is None:
-            return self.now(field)
-        return _wrapped(list(map(add, self.now(field), self._column(self._past, field))))
-
-    def _column(self, words: memoryview, field: str) -> Column:
-        at = self._table.words.get(field)
-        return [0] * self._table.rows if at is None else words[at :: self._table.step].tolist()
 
 
 def label_text(value: Any) -> str:
@@ -271,11 +213,6 @@ def label_text(value: Any) -> str:
 def label_number(value: Any) -> int:
     """A label as an integer JSON readers in Go can hold; 0 for anything else."""
     return int(value) if isinstance(value, int) and -(1 << 63) <= value < 1 << 63 else 0
-
-
-def _wrapped(column: Column) -> Column:
-    """Counters wrap at 64 bits, sums of them too."""
-    return [value & U64 for value in column] if max(column, default=0) > U64 else column
 
 
 def _statuses(cheaped: Column, suspended: Column, running_signal: Column, busy: Column) -> list[str]:

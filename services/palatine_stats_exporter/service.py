@@ -17,8 +17,8 @@ from palatine_stats_exporter.pages import Pages
 from palatine_stats_exporter.serving import StatsServer
 from palatine_stats_exporter.waiting import Tally
 
-#: How often counts go to the segment and the serving thread is looked at.
-_ROUND_SECONDS: Final = 1.0
+#: How often counts go to the segment and the serving thread is looked at: a wake-up costs as much as a scrape.
+_ROUND_SECONDS: Final = 3.0
 
 _log = structlog.get_logger()
 
@@ -31,7 +31,7 @@ async def serve(ctx: Context, address: str) -> None:
     instances = Instances(ctx.runtime_dir, server, on_change=lambda: counts.instances(instances))
     board = Board(instances.served)
     pages = Pages(board)
-    ctx.on_statistics(lambda: {"sockets": instances.statistics(), "counts": counts.read()})
+    ctx.on_statistics(lambda: {"sockets": instances.statistics(), "counts": counts.write(pages)})
     with closing(board):
         async with trio.open_nursery() as outer, trio.open_nursery() as nursery:
             nursery.start_soon(keep_running, server)
@@ -101,8 +101,8 @@ class Counts:
         self._daemon[self._segment.word("daemon", "instances")] = len(instances.served)
         self._store("endpoints", sum(len(one.addresses) for one in instances.served.values()))
 
-    def write(self, pages: Pages) -> None:
-        """Store what was served."""
+    def write(self, pages: Pages) -> dict[str, int]:
+        """Store what was served; the row as it is then."""
         tally = self._tally
         self._store("scrapes_raw", tally.raw)
         self._store("scrapes_http", tally.http)
@@ -111,9 +111,6 @@ class Counts:
         self._store("pages", pages.pages)
         self._store("bytes_out", tally.bytes_out + pages.bytes_out)
         self._store("clients", tally.clients)
-
-    def read(self) -> dict[str, int]:
-        """The row."""
         return {name: self._exporter[self._segment.word("exporter", name)] for name in _COUNTS}
 
     def _store(self, field: str, value: int) -> None:

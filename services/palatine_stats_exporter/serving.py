@@ -77,10 +77,10 @@ class StatsServer:
         os.eventfd_write(self._wake, 1)
 
     def rescue(self) -> bool:
-        """End an `accept` that hangs; whether there was one. To be called every second or so.
+        """End an `accept` that hangs; whether there was one. To be called every few seconds.
 
-        An app shares its listener with us and can make it blocking again at any time; then an accept with nobody
-        there would hold up everybody's scrapes. What is shut down for it is that app's listener alone.
+        An app shares its listener with us and can make it blocking just before we accept; with nobody there that would
+        hold up everybody's scrapes. What is shut down for it is that app's listener alone.
         """
         accepting = self._accepting
         if accepting is None or time.monotonic() - accepting[1] < _ACCEPT_SECONDS:
@@ -157,6 +157,7 @@ class StatsServer:
     def _accept(self, endpoint: Endpoint, now: float) -> None:
         """Take what waits, at most a burst: those already connected come next."""
         self._accepting = (endpoint.listener, now)
+        endpoint.listener.setblocking(False)  # its owner shares the flag
         try:
             self._accept_burst(endpoint, now)
         finally:

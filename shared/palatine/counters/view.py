@@ -131,9 +131,13 @@ class SegmentView:
         """Where a table's rows are in what `copy` returns (offsets from its own), for a reader that decodes in bulk."""
         return self._placed[table]
 
-    def copy(self, table: str) -> bytes:
-        """All rows of a table as they are in the file, bank after bank, `stride` bytes each."""
-        return self._copy(self._placed[table])
+    def copy(self, table: str, last: str = "") -> bytes:
+        """All rows of a table as they are in the file, bank after bank, `stride` bytes each.
+
+        With `last`, everything from the one table to the end of the other, by one read; b"" if they lie otherwise.
+        """
+        first, end = self._placed[table], self._placed[last or table]
+        return self._read(first.offset, max(end.offset + end.size - first.offset, 0))
 
     def row_labels(self, table: str, row: int = 0) -> dict[str, Any]:
         """The labels of a row, {} where there are none; of the last key, so of the app for (worker, core, app)."""

@@ -291,17 +291,27 @@ def test_a_listener_made_blocking_by_its_owner_is_shut_down_and_the_rest_served(
         where = served.add(Source())
         hostile = socket.socket()
         hostile.bind(("127.0.0.1", 0))
-        hostile.listen()
-        owners = hostile.dup()
+        hostile.listen(4096)
+        owners = served.keep.enter_context(hostile.dup())
         served.server.add(hostile, Source())
         assert ask(owners.getsockname()) == DOCUMENT
         assert not served.server.rescue()
-        owners.setblocking(True)
-        victim = socket.create_connection(owners.getsockname())  # accepted, and then the server's accept hangs
-        wait_until(served.server.rescue, "a rescue")
+        rescued = threading.Event()
+
+        def spite() -> None:
+            while not rescued.is_set():
+                owners.setblocking(True)
+
+        spiteful = threading.Thread(target=spite)
+        spiteful.start()
+        try:
+            for _ in range(200):  # each is accepted, and then the server's next accept may hang
+                served.keep.enter_context(socket.create_connection(owners.getsockname()))
+            wait_until(served.server.rescue, "a rescue")
+        finally:
+            rescued.set()
+            spiteful.join()
         assert ask(where) == DOCUMENT
-        victim.close()
-        owners.close()
 
 
 def test_stopping_ends_everything() -> None:

@@ -244,7 +244,13 @@ def only_integers_and_text(value: Any) -> bool:
 
 
 WORD = st.one_of(st.integers(0, U64), st.integers(0, 3))
-LABEL = st.text() | st.integers() | st.none() | st.floats(allow_nan=False, allow_infinity=False) | st.lists(st.integers(), max_size=1)
+LABEL = (
+    st.text()
+    | st.integers()
+    | st.none()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.lists(st.integers(), max_size=1)
+)
 NAMES = st.text(st.characters(), max_size=30)
 
 

@@ -71,7 +71,7 @@ async def test_a_full_connection_says_so(sockets: tuple[zmq.Socket[bytes], zmq.S
     assert pump.receive(router) is None
     answers = [pump.send(router, [message.parts[0], bytes(200_000)]) for _ in range(500)]
     assert answers[0] is pump.Sent.YES
-    assert answers[-1] is pump.Sent.FULL
+    assert pump.Sent.FULL in answers
 
 
 async def test_a_wake_before_the_wait_is_not_lost() -> None:

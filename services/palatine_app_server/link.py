@@ -10,6 +10,7 @@ import os
 import signal
 import socket as stdlib_socket
 import sys
+import time
 from collections.abc import Sequence
 from functools import partial
 from itertools import count
@@ -34,6 +35,7 @@ FORWARDED: Final = {
     "reload": Role.OPERATOR,
     "stop": Role.OPERATOR,
     "alarm.action": Role.OPERATOR,
+    "alarm.config": Role.OPERATOR,
     "udp.datagram": Role.OPERATOR,
 }
 
@@ -111,8 +113,10 @@ def _pass_on(line: MasterLine, events: Sender, message: dict[str, Any]) -> None:
     op = message.pop("op")
     if op == "reply":
         line.answer(int(message["id"]), message["body"])
-    elif op in {"config", "log", "raise"}:
+    elif op == "config":
         events.put(op, message)
+    elif op in {"log", "raise"}:
+        events.put(op, {**message, "at": time.time()})  # a backlog is judged by when it happened
 
 
 async def _forward(line: MasterLine, request: Request) -> Any:

@@ -456,6 +456,8 @@ class Master:
         """A request that came over the bus, already authorised by the link."""
         if kind == "alarm.action":
             return self._actions.run(body if isinstance(body, dict) else {})
+        if kind == "alarm.config":
+            return self._alarm_config()
         if kind == "reload":
             self._workforce.request_reload()
             return {"generation": self._workforce.reload.coming}
@@ -488,9 +490,12 @@ class Master:
         }
 
     def _greeting(self) -> dict[str, Any]:
+        return {"op": "config", **self._alarm_config()}
+
+    def _alarm_config(self) -> dict[str, Any]:
+        """What the alarm-daemon must know of this instance."""
         alarms = self._settings.alarms
         return {
-            "op": "config",
             "instance": self._place.name,
             "freq": alarms.freq,
             "alarms": [alarm._asdict() for alarm in alarms.alarms],

@@ -113,16 +113,14 @@ def test_every_line_arrives_across_a_kill(programs: Runner) -> None:
 def test_a_tenants_command_runs_as_the_tenant(programs: Runner) -> None:
     """One root alarm-daemon for the host, two apps of two users: each command has its own app's rights."""
     tenants = ["nobody", "www-data"]
-    programs.directory.chmod(0o755)
-    for parent in [programs.directory, *programs.directory.parents]:
-        if parent.stat().st_uid == os.getuid() and parent != Path("/"):
-            parent.chmod(parent.stat().st_mode | 0o011)
     programs.runtime.chmod(0o755)
-    app = programs.directory / "app.py"
+    homes = programs.runtime / "homes"  # pytest's own directories are only root's
+    homes.mkdir()
+    app = homes / "app.py"
     app.write_text(APP)
     programs.start("palatine-alarm-daemon", "--runtime-dir", str(programs.runtime))
     for tenant in tenants:
-        home = programs.directory / tenant
+        home = homes / tenant
         home.mkdir()
         os.chown(home, pwd.getpwnam(tenant).pw_uid, -1)
         address = f"127.0.0.1:{free_port()}"

@@ -162,6 +162,9 @@ class Party:
             self._refuse(route, frame, error.code, str(error))
             if session is not None:
                 self.close(session)
+            elif not self._binds:
+                self._quiet_until = trio.current_time() + events.REFUSED
+                log.warning("bus.peer.rejected", endpoint=self._name, code=error.code, reason=str(error))
         except Exception:  # a bug of ours in one peer's message must not end everybody's
             log.exception("bus.message.crashed", endpoint=self._name, type=frame.type, peer=message.address)
             self._refuse(route, frame, "internal", "see the log")

@@ -17,6 +17,11 @@ packages() {
     need script bsdutils
     need socat socat
     need ip iproute2
+    need ss iproute2
+    need nsenter util-linux
+    need dockerd docker.io
+    need docker-compose docker-compose
+    need debootstrap debootstrap
 }
 
 need() { PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1 || echo "$2"; }

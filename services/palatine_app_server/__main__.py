@@ -47,6 +47,8 @@ OWN_OPTIONS = {
     "state-dir": Kind("state-dir"),
 }
 _UMBRELLA = "PALATINE_UMBRELLA"
+#: Set by `palatine up` for its children; a daemon the app starts must not take it for its own.
+_PARENT = "PALATINE_PARENT"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,7 +71,9 @@ def serve(argv: Sequence[str], environ: Mapping[str, str], *, cwd: str) -> int:
     """Read the config and be the master of what it describes; also called by the keeper in a forked child."""
     environ = dict(environ)
     umbrella = environ.pop(_UMBRELLA, "") == "1"
-    os.environ.pop(_UMBRELLA, None)
+    for name in (_UMBRELLA, _PARENT):
+        environ.pop(name, None)
+        os.environ.pop(name, None)
     try:
         read = config.load(argv, environ, cwd=cwd, extra_options=OWN_OPTIONS)
         for warning in read.warnings:

@@ -1,4 +1,4 @@
-"""Tell the service manager about readiness, reloads and liveness (sd_notify). Plain: masters use it too; it must never fail its caller."""
+"""Tell the service manager of readiness, reloads and liveness (sd_notify). Plain; it must never fail its caller."""
 
 import os
 import socket

@@ -83,7 +83,7 @@ def _claim(instances: Path, name: str, identity: str) -> Path:
                 continue
             shutil.rmtree(directory, ignore_errors=True)
         try:
-            directory.mkdir(mode=0o750)
+            directory.mkdir(mode=0o750, exist_ok=True)  # a tyrant made it for us: the runtime directory is not ours
             directory.chmod(DIRECTORY_MODE)
         except OSError as error:
             raise ConfigError(f"instance directory: {error.strerror}", str(directory)) from error

@@ -30,6 +30,7 @@ class Composer:
         self._state_dir = state_dir
         self._environ = dict(environ)
         self._names: dict[str, str] = {}
+        self._made: dict[str, Path] = {}
 
     def instance_of(self, key: str) -> str:
         """The instance name of a vassal: its own if that is a fit and free name, else one made distinct by its key."""
@@ -43,6 +44,9 @@ class Composer:
     def forget(self, key: str) -> None:
         """The vassal is gone for good; its name is free."""
         self._names.pop(key, None)
+        directory = self._made.pop(key, None)
+        if directory is not None:
+            shutil.rmtree(directory, ignore_errors=True)  # the vassal could empty it, but not remove it
 
     def compose(self, key: str, wanted: Wanted, foreign: bool) -> Spawn:  # noqa: FBT001 - one caller, by position
         """The order to start it, by the emperor-exec program if it is `foreign`.
@@ -56,7 +60,7 @@ class Composer:
             tyrant = wanted.uid is not None
             place = Place(self.instance_of(key), str(self._runtime_dir), "" if tyrant else self._state_dir)
             if wanted.uid is not None and wanted.uid != os.geteuid():
-                self._make_instance_directory(place.instance, wanted.uid)
+                self._made[key] = self._make_instance_directory(place.instance, wanted.uid)
         return Spawn(
             key=key,
             name=wanted.name,
@@ -86,12 +90,13 @@ class Composer:
                 return found
         return settings.emperor_wrapper
 
-    def _make_instance_directory(self, instance: str, uid: int) -> None:
+    def _make_instance_directory(self, instance: str, uid: int) -> Path:
         """The runtime directory is ours and not the vassal's: its own directory there must wait for it."""
         directory = places.instances_dir(self._runtime_dir) / instance
         directory.mkdir(mode=0o750, exist_ok=True)
         os.chown(directory, uid, _readers())
         directory.chmod(_INSTANCE_MODE)
+        return directory
 
 
 def _readers() -> int:

@@ -16,7 +16,7 @@ from palatine_emperor.deploy_policy import Destroy, Refusal, read_message
 from palatine_emperor.monitors import Report
 from palatine_emperor.settings import Settings
 from palatine_emperor.supervisor import Supervisor
-from palatine_emperor.vassal import Vassal
+from palatine_emperor.vassal import Phase, Vassal
 from palatine_emperor.vassal_note import split_key
 
 #: The monitor of vassals that were deployed by a request.
@@ -58,8 +58,9 @@ class Desk:
         self._supervisor.report(DESK, Report(known, complete=True))
 
     async def _list(self, _: Request) -> dict[str, Any]:
-        vassals = self._supervisor.vassals.items()
-        return {"vassals": [self.describe(key, vassal) for key, vassal in sorted(vassals)]}
+        known = sorted(self._supervisor.vassals)
+        vassals = [(key, self._supervisor.vassals[key]) for key in known]
+        return {"vassals": [self.describe(key, vassal) for key, vassal in vassals if vassal.phase is not Phase.ABSENT]}
 
     def describe(self, key: str, vassal: Vassal) -> dict[str, Any]:
         """One vassal, JSON-able; times are unix seconds, 0 for never."""

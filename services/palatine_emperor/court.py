@@ -21,7 +21,7 @@ class Court:
         self._report = report
         self._monitors = self._opened(settings)
         self._nursery: trio.Nursery | None = None
-        self._scope = trio.CancelScope()
+        self._scopes: list[trio.CancelScope] = []
 
     @property
     def keys(self) -> frozenset[str]:
@@ -36,9 +36,9 @@ class Court:
     def open(self, nursery: trio.Nursery) -> None:
         """Begin to watch; a monitor that cannot raises ConfigError through `nursery`."""
         self._nursery = nursery
-        self._scope = trio.CancelScope()
         for monitor in self._monitors.values():
-            nursery.start_soon(self._attend, monitor, self._scope)
+            self._scopes.append(trio.CancelScope())
+            nursery.start_soon(self._attend, monitor, self._scopes[-1])
 
     def reform(self, settings: Settings) -> None:
         """Go on with other settings; ConfigError, and all is as before, if one of their monitors makes no sense."""
@@ -55,7 +55,9 @@ class Court:
 
     def close(self) -> None:
         """Watch no more."""
-        self._scope.cancel()
+        for scope in self._scopes:
+            scope.cancel()
+        self._scopes.clear()
 
     def _opened(self, settings: Settings) -> dict[str, Monitor]:
         monitors = (open_monitor(url, settings, self._journal, self._cwd) for url in settings.emperors)

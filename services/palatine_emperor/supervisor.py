@@ -127,8 +127,8 @@ class Supervisor:
         return sum(vassal.phase in ALIVE for vassal in self.vassals.values())
 
     def named(self, name: str) -> Iterator[str]:
-        """Keys of the vassals of this name."""
-        return (key for key in self.vassals if split_key(key)[1] == name)
+        """Keys of the vassals of this name that somebody wants."""
+        return (key for key, vassal in self.vassals.items() if split_key(key)[1] == name and vassal.wanted)
 
     async def wait_quiet(self) -> None:
         """Return once no vassal has a process."""

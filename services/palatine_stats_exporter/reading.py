@@ -5,13 +5,12 @@ because a column is cut out of a table, added and laid out by a handful of calls
 """
 
 from collections.abc import Mapping, Sequence
-from operator import add
 from typing import Any, Final, NamedTuple
 
 from palatine.codec.segment_rows import read_latch
 from palatine.counters import SegmentView
 from palatine.errors import ProtocolError
-from palatine_stats_exporter.snapshot import Column, Copier, Cut, Snapshot, wrapped
+from palatine_stats_exporter.snapshot import Column, Copier, Cut, Memo, Snapshot, summed
 
 #: Keys of a worker's and a core's numbers in the order of uWSGI's document, and what varies about an app.
 WORKER_KEYS: Final = (
@@ -52,8 +51,6 @@ _SHOWN: Final = ("sockets", "locks", "caches", "metrics", "daemons", "spoolers",
 MOST_CORES: Final = 16384
 
 _MICRO: Final = 1_000_000
-#: Copying all activity texts costs as much as reading one in this many one by one.
-_SINGLE_READS: Final = 8
 
 
 class Activity(NamedTuple):
@@ -85,18 +82,22 @@ class Reader:
     def __init__(self, view: SegmentView) -> None:
         self.view = view
         try:
-            slots, own, cores, apps, self._activity, server = (view.placed(name) for name in _NEEDED)
+            slots, own, cores, apps, activity, server = (view.placed(name) for name in _NEEDED)
         except KeyError as error:
             raise ProtocolError(f"{view.path}: not an app-server's segment: {error} is missing") from error
         self.workers = slots.rows
         self.cores = max(1, cores.rows // slots.rows) if slots.rows else 1
         self.apps = apps.rows // cores.rows if cores.rows else 0
         fitting = (self.workers, self.workers * self.cores, cores.rows * self.apps, cores.rows)
-        if (own.rows, cores.rows, apps.rows, self._activity.rows) != fitting or cores.rows > MOST_CORES:
+        if (own.rows, cores.rows, apps.rows, activity.rows) != fitting or cores.rows > MOST_CORES:
             raise ProtocolError(f"{view.path}: its tables of workers, cores and apps do not fit together")
         if not server.rows:
             raise ProtocolError(f"{view.path}: says nothing of its master")
         shown = [name for name in (*_NEEDED, *_SHOWN) if name in view.tables and name != "activity"]
+        self._memo = Memo()
+        self._known: dict[bytes, bytes] = {}
+        self._latches, self._stride = activity.text_offset, activity.stride
+        self._latch_bytes, self._text_bytes = activity.stride - activity.text_offset, activity.table.text_bytes
         self._copier = Copier(view, shown)
         self.tables = self._copier.tables
 
@@ -104,105 +105,124 @@ class Reader:
         """Copy all tables but what the cores are doing."""
         return self._copier.copy()
 
+    def activity(self, snapshot: Snapshot) -> bytes:
+        """What all cores are doing, as it is in the segment; b"" if none of them does anything."""
+        bank = self._bank(snapshot)
+        busy = any(self.tables["cores"].cut(snapshot, bank).total("in_request"))
+        return self.view.copy("activity") if busy else b""
+
     def read(self) -> Columns:
         """The numbers as they are now."""
-        return self.decode(self.snapshot())
+        snapshot = self.snapshot()
+        return self.decode(snapshot, self.activity(snapshot))
 
-    def decode(self, snapshot: Snapshot) -> Columns:
-        """The numbers of a snapshot, with the activity of its busy cores as it is now."""
+    def decode(self, snapshot: Snapshot, activity: bytes) -> Columns:
+        """The numbers of a snapshot; `activity` as the method of this name gave it.
+
+        What is equal to what the call before returned is the same object.
+        """
         tables = self.tables
-        bank = tables["server"].cut(snapshot).now("generation")[0] & 1
+        bank = self._bank(snapshot)
         cores, apps = tables["cores"].cut(snapshot, bank), tables["apps"].cut(snapshot, bank)
+        slots, own = tables["slots"].cut(snapshot), tables["workers"].cut(snapshot, bank)
         core_columns = {key: cores.total(key) for key in CORE_KEYS}
-        in_request = core_columns["in_request"] = [1 if count else 0 for count in core_columns["in_request"]]
+        in_request = core_columns["in_request"] = self._memo("in_request", _flags, core_columns["in_request"])
         return Columns(
-            self._worker_columns(
-                tables["slots"].cut(snapshot), tables["workers"].cut(snapshot, bank), cores, core_columns
-            ),
+            self._worker_columns(slots, own, cores, core_columns),
             core_columns,
             self._app_columns(apps),
-            self._busy(cores, [row for row, busy in enumerate(in_request) if busy], bank),
+            self._busy(cores, [row for row, busy in enumerate(in_request) if busy], bank, activity) if activity else {},
         )
 
     def _worker_columns(
         self, slots: Cut, own: Cut, cores: Cut, core_columns: Mapping[str, Column]
     ) -> Mapping[str, Sequence[int | str]]:
-        requests = self._by_worker(core_columns["requests"])
-        respawns = slots.now("respawn_count")
-        busy = self._by_worker(core_columns["in_request"])
+        memo = self._memo
+        requests = self._by_worker(core_columns["requests"], "requests")
+        busy = self._by_worker(core_columns["in_request"], "busy")
+        respawns, at_spawn = slots.now("respawn_count"), slots.now("requests_at_spawn")
+        cheaped, suspended, signal = slots.now("cheaped"), own.now("suspended"), own.now("running_signal")
         return {
-            "id": [index if spawned else 0 for index, spawned in enumerate(respawns, 1)],
+            "id": memo("id", _ids, respawns),
             "pid": slots.now("pid"),
-            "accepting": [1 if accepting else 0 for accepting in own.now("accepting")],
+            "accepting": memo("accepting", _flags, own.now("accepting")),
             "requests": requests,
-            "delta_requests": [
-                total - before if total > before else 0
-                for total, before in zip(requests, slots.now("requests_at_spawn"), strict=True)
-            ],
-            "exceptions": self._by_worker(cores.total("exceptions")),
+            "delta_requests": memo("delta_requests", _differences, requests, at_spawn),
+            "exceptions": self._by_worker(cores.total("exceptions"), "exceptions"),
             "harakiri_count": slots.now("harakiri_count"),
             "signals": own.total("signals"),
             "signal_queue": own.now("signal_queue"),
-            "status": _statuses(slots.now("cheaped"), own.now("suspended"), own.now("running_signal"), busy),
+            "status": memo("status", _statuses, cheaped, suspended, signal, busy),
             "rss": slots.now("rss"),
             "vsz": slots.now("vsz"),
-            "running_time": self._by_worker(cores.total("running_time")),
+            "running_time": self._by_worker(cores.total("running_time"), "running_time"),
             "last_spawn": slots.now("last_spawn"),
             "respawn_count": respawns,
-            "tx": self._by_worker(cores.total("tx")),
-            "avg_rt": self._mean_by_worker(cores.now("avg_rt")),
+            "tx": self._by_worker(cores.total("tx"), "tx"),
+            "avg_rt": memo("avg_rt", self._means, cores.now("avg_rt")),
         }
 
     def _app_columns(self, apps: Cut) -> list[dict[str, Column]]:
         """An app's numbers are the sums over the cores of a worker, its start-up time the longest of them."""
-        columns = {key: apps.total(key) for key in APP_KEYS[1:]}
-        startup = apps.now("startup_time")
-        found = []
-        for app in range(self.apps):
-            mine = {key: self._by_worker(column[app :: self.apps]) for key, column in columns.items()}
-            by_core = [startup[app + core * self.apps :: self.cores * self.apps] for core in range(self.cores)]
-            longest = by_core[0] if self.cores == 1 else list(map(max, *by_core))
-            found.append({"startup_time": longest, **mine})
-        return found
+        each, memo = self.cores * self.apps, self._memo
 
-    def _busy(self, cores: Cut, rows: Sequence[int], bank: int) -> dict[int, Activity]:
-        """What the cores at `rows` are doing; one copy of all texts is cheaper than many single ones."""
-        if not rows:
-            return {}
-        serving, starts = cores.now("in_request"), cores.now("request_start_us")
-        past_starts = cores.past("request_start_us")
-        data = self.view.copy("activity") if len(rows) * _SINGLE_READS > len(serving) else b""
+        def by_core(column: Column, app: int) -> list[Column]:
+            return [column[at::each] for at in range(app, each, self.apps)]
+
+        def sums(column: Column, app: int) -> Column:
+            return summed(*by_core(column, app))
+
+        def longest(column: Column, app: int) -> Column:
+            return list(map(max, zip(*by_core(column, app), strict=True)))
+
+        return [
+            {
+                "startup_time": memo(("startup_time", app), longest, apps.now("startup_time"), app),
+                "requests": memo(("app requests", app), sums, apps.total("requests"), app),
+                "exceptions": memo(("app exceptions", app), sums, apps.total("exceptions"), app),
+            }
+            for app in range(self.apps)
+        ]
+
+    def _bank(self, snapshot: Snapshot) -> int:
+        return self.tables["server"].cut(snapshot).now("generation")[0] & 1
+
+    def _busy(self, cores: Cut, rows: Sequence[int], bank: int, activity: bytes) -> dict[int, Activity]:
+        """What the cores at `rows` are doing, in the bank in which they do it."""
+        serving, starts, past_starts = cores.now("in_request"), cores.now("request_start_us"), None
+        known, self._known = self._known, {}
         found = {}
         for row in rows:
-            now = serving[row]
-            text = self._text(data, row, bank if now else 1 - bank)
-            found[row] = Activity(text, (starts if now else past_starts)[row] // _MICRO)
+            start, at = starts[row], bank
+            if not serving[row]:
+                past_starts = past_starts or cores.past("request_start_us")
+                start, at = past_starts[row], 1 - bank
+            begin = self._latches + (at * len(serving) + row) * self._stride
+            latch = activity[begin : begin + self._latch_bytes]
+            text = known.get(latch)
+            if text is None:
+                text = self._text(latch, row, at)
+            self._known[latch] = text
+            found[row] = Activity(text, start // _MICRO)
         return found
 
-    def _text(self, data: bytes, row: int, bank: int) -> bytes:
-        activity = self._activity
-        if data:
-            at = (bank * activity.rows + row) * activity.stride + activity.text_offset
-            text = read_latch(data, at, activity.table.text_bytes)
-            if text is not None:
-                return text
-        return self.view.text("activity", row, bank)
+    def _text(self, latch: bytes, row: int, bank: int) -> bytes:
+        text = read_latch(latch, 0, self._text_bytes)
+        return self.view.text("activity", row, bank) if text is None else text
 
-    def _by_worker(self, column: Column) -> Column:
+    def _by_worker(self, column: Column, name: str) -> Column:
         """Sums over the cores of each worker."""
-        if self.cores == 1:
-            return column
-        total = column[:: self.cores]
-        for core in range(1, self.cores):
-            total = list(map(add, total, column[core :: self.cores]))
-        return wrapped(total)
+        return column if self.cores == 1 else self._memo(name, self._sums, column)
 
-    def _mean_by_worker(self, column: Column) -> Column:
+    def _sums(self, column: Column) -> Column:
+        return summed(*(column[core :: self.cores] for core in range(self.cores)))
+
+    def _means(self, column: Column) -> Column:
         """Means over those cores of each worker that have served anything."""
         if self.cores == 1:
             return column
-        counts = self._by_worker(list(map(bool, column)))
-        return [total // count if count else 0 for total, count in zip(self._by_worker(column), counts, strict=True)]
+        counts = self._sums(list(map(bool, column)))
+        return [total // count if count else 0 for total, count in zip(self._sums(column), counts, strict=True)]
 
 
 def label_text(value: Any) -> str:
@@ -213,6 +233,20 @@ def label_text(value: Any) -> str:
 def label_number(value: Any) -> int:
     """A label as an integer JSON readers in Go can hold; 0 for anything else."""
     return int(value) if isinstance(value, int) and -(1 << 63) <= value < 1 << 63 else 0
+
+
+def _ids(respawns: Column) -> Column:
+    """Ids from 1, but 0 for a slot that was never used."""
+    return [index if spawned else 0 for index, spawned in enumerate(respawns, 1)]
+
+
+def _flags(column: Column) -> Column:
+    return [1 if value else 0 for value in column]
+
+
+def _differences(totals: Column, before: Column) -> Column:
+    """How much more, never negative."""
+    return [total - start if total > start else 0 for total, start in zip(totals, before, strict=True)]
 
 
 def _statuses(cheaped: Column, suspended: Column, running_signal: Column, busy: Column) -> list[str]:

@@ -6,8 +6,8 @@ Real uWSGI is `$PALATINE_BENCH_UWSGI`, or `uwsgi` on PATH (`pip install uwsgi`).
 serves a request ("busy") or none ("idle") during the measurement. "moving" stores into every worker's counters between
 scrapes, so that no document is like the one before. Scrapes overlap (those answered together share a document), come in
 a row, or one every 60 ms ("cold": caches have forgotten everything). uWSGI is always asked raw; for the exporter a raw
-client costs a second wake-up, because it is given 50 ms for a request, and one by HTTP does not. Figures are on-CPU time
-of all threads of uWSGI's master, and of the exporter.
+client costs a second wake-up, because it is given 50 ms for a request, and one by HTTP does not. Figures are on-CPU
+time of all threads of uWSGI's master, and of the exporter.
 """
 
 import os
@@ -142,12 +142,15 @@ def exporter(directory: Path, workers: int, threads: int, *, busy: bool) -> Iter
 
 
 def mover(segment: Segment, cores: int) -> Callable[[], None]:
-    """Counts one more request on every core."""
-    cells = [segment.cells("cores", core, 1) for core in range(cores)]
+    """One more request on every core, as an app-server counts it."""
+    cells = [(segment.cells("cores", core, 1), segment.cells("apps", core, 1)) for core in range(cores)]
+    moving = [segment.word("cores", field) for field in ("requests", "running_time", "tx", "avg_rt")]
 
     def move() -> None:
-        for words in cells:
-            words[0] += 1
+        for core, app in cells:
+            app[0] += 1
+            for word in moving:
+                core[word] += 45
 
     return move
 
@@ -204,12 +207,12 @@ def measure(workers: int, threads: int, rounds: int, *, busy: bool) -> None:
                     found[what].append(
                         (contend(theirs, their_stats, contest.uwsgi()), contend(ours, our_stats, contest))
                     )
-    for contest, pairs in found.items():
+    for what, pairs in found.items():
         them, us = (statistics.median(column) for column in zip(*pairs, strict=True))
         ratio = statistics.median(ours / theirs for theirs, ours in pairs)
         state = "busy" if busy else "idle"
         figures = f"uWSGI {them:5.0f} us  palatine {us:5.0f} us  ratio {ratio:.2f}"
-        print(f"{workers:3} x {threads}  {state}  {contest:22} {figures}")
+        print(f"{workers:3} x {threads}  {state}  {what:22} {figures}")
 
 
 def main() -> None:

@@ -69,13 +69,14 @@ class Party:
         self._version = VERSION
         self._offered = events.NO_SESSION
         self._quiet_until = -math.inf
-        self._next_beat = -math.inf
+        self._next_beat = math.inf
         self._flush_side: Callable[[], None] = lambda: None
 
     async def run(self, flush: Callable[[], None] | None = None) -> None:
         """Own the socket until cancelled; `flush` sends the side's own frames."""
         if flush is not None:
             self._flush_side = flush
+        self._next_beat = trio.current_time() + events.BEAT  # a connection says by its probe that it is there
         try:
             await pump.run(self._socket, self.waker, self._flush, self._received)
         finally:
@@ -159,17 +160,19 @@ class Party:
                 session.heard = trio.current_time()
                 self._within(session, frame)
         except (FrameError, PeerError) as error:
-            self._refuse(route, frame, error.code, str(error))
-            if session is not None:
-                self.close(session)
-            elif not self._binds:
-                self._quiet_until = trio.current_time() + events.REFUSED
-                log.warning("bus.peer.rejected", endpoint=self._name, code=error.code, reason=str(error))
+            self._reject(route, frame, session, error.code, str(error))
         except Exception:  # a bug of ours in one peer's message must not end everybody's
             log.exception("bus.message.crashed", endpoint=self._name, type=frame.type, peer=message.address)
-            self._refuse(route, frame, "internal", "see the log")
-            if session is not None:
-                self.close(session)
+            self._reject(route, frame, session, "internal", "see the log")
+
+    def _reject(self, route: bytes, frame: Frame, session: Session | None, code: str, message: str) -> None:
+        """Answer a frame we do not take, and end what it belonged to."""
+        self._refuse(route, frame, code, message)
+        if session is not None:
+            self.close(session)
+        elif not self._binds:
+            self._quiet_until = trio.current_time() + events.REFUSED
+            log.warning("bus.peer.rejected", endpoint=self._name, code=code, reason=message)
 
     def _within(self, session: Session, frame: Frame) -> None:
         if frame.type == "beat":

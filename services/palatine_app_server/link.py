@@ -90,7 +90,7 @@ async def run(fd: int, directory: Path, name: str, state_dir: str | None) -> Non
     """Serve until the master goes."""
     line = MasterLine(trio.socket.fromfd(fd, stdlib_socket.AF_UNIX, stdlib_socket.SOCK_SEQPACKET))
     os.close(fd)
-    spool = places.state_dir(f"link/{name}", state_dir)
+    spool = _spool(name, state_dir)
     role_of = default_role_of(_operators())
     async with (
         open_sender(directory / "events", bind=True, spool=spool, role_of=role_of) as events,
@@ -107,6 +107,15 @@ async def run(fd: int, directory: Path, name: str, state_dir: str | None) -> Non
         while (message := await line.receive()) is not None:
             _pass_on(line, events, message)
         nursery.cancel_scope.cancel()
+
+
+def _spool(name: str, state_dir: str | None) -> Path | None:
+    """Where events wait on disk; without such a place they wait in memory only, and the log says so."""
+    try:
+        return places.state_dir(f"link/{name}", state_dir)
+    except PalatineError as error:
+        sys.stderr.write(f"alarms are not kept across a death of the link: {error}\n")
+        return None
 
 
 def _pass_on(line: MasterLine, events: Sender, message: dict[str, Any]) -> None:

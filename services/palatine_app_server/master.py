@@ -4,9 +4,7 @@ One turn of `run` waits for descriptors and signals until the next thing is due,
 Its pid never changes: a reload forks a fresh zygote and retires the old one when the new generation serves.
 """
 
-import grp
 import os
-import pwd
 import signal
 import sys
 import time
@@ -16,14 +14,12 @@ from typing import Any, Final
 from palatine import __version__, exits, places
 from palatine.codec import emperor_pipe
 from palatine.companions import Companions
-from palatine.counters import Segment
-from palatine.errors import ConfigError
-from palatine.handoff import Giver, Offer
 from palatine.notify import Notifier
-from palatine.schema import INSTANCE, SERVER_STATES
-from palatine_app_server import channel, instance, linux, sockets
+from palatine.schema import SERVER_STATES
+from palatine_app_server import channel, foundation, instance, linux, sockets
 from palatine_app_server.actions import Actions
-from palatine_app_server.api import SNMP_VALUES, ApiSettings
+from palatine_app_server.api import ApiSettings
+from palatine_app_server.backlog import Backlog
 from palatine_app_server.connection import Listener
 from palatine_app_server.instance import Place
 from palatine_app_server.link_end import LinkEnd
@@ -31,7 +27,7 @@ from palatine_app_server.logs import Logs
 from palatine_app_server.loop import Loop
 from palatine_app_server.settings import AppSettings
 from palatine_app_server.signals_table import SignalsTable
-from palatine_app_server.sockets import Bound
+from palatine_app_server.takers import Takers
 from palatine_app_server.vassal import EmperorPipe, Order
 from palatine_app_server.worker import Doors
 from palatine_app_server.workforce import Workforce
@@ -46,10 +42,6 @@ FETCH_SECONDS: Final = 10.0
 #: What is left this long after SIGINT is killed.
 STOP_SECONDS: Final = 3.0
 
-_LOCKS: Final = ("signal", "filemon", "timer", "rbtimer", "cron", "rpc", "snmp")
-#: Which daemon serves which kind of socket.
-_SERVED_BY: Final = {"stats": "stats-exporter", "snmp": "snmp-agent", "udp": "snmp-agent"}
-
 
 class Master:
     """One running instance; `run` returns its exit code."""
@@ -63,18 +55,16 @@ class Master:
         self._draining = False
         self._emperor = EmperorPipe.from_environment(environ)
         self._notifier = Notifier.from_environment(self._environ)
-        self._requests = [self._bind(wish.kind, wish.address) for wish in settings.sockets]
-        self._offered = [self._bind(wish.kind, wish.address) for wish in settings.daemon_sockets]
-        self._drop_privileges()
-        self._segment = self._make_segment()
+        self._sockets = foundation.bind_all(settings)
+        foundation.drop_privileges(settings, place)
+        self._segment = foundation.make_segment(settings, place, self._sockets)
         self._logs = Logs(settings.log, settings.alarms, self._segment)
         self._signals = SignalsTable(settings.processes)
         self._lifeline = os.pipe2(os.O_CLOEXEC)
         self._workers_end, self._own_end = channel.pair()
         self._own_end.setblocking(False)
-        self._giver = Giver(place.directory / "handoff", self._offers)
-        self._takers: dict[int, Any] = {}
-        self._missing = {_SERVED_BY[bound.kind] for bound in self._offered}
+        self._takers = Takers(place.directory / "handoff", self._sockets.offered, self._loop, self._offer_options)
+        self._backlog = Backlog(self._sockets.requests, self._segment, self._logs, settings.alarms.backlog, self._raise)
         self._community = settings.community
         self._actions = Actions(self._logs, self._deliver, self._app_environ())
         self._link = LinkEnd(
@@ -92,7 +82,8 @@ class Master:
         """Serve until told to stop."""
         linux.become_subreaper()
         self._watch()
-        self._announce()
+        foundation.announce(self._settings, self._logs, self._sockets)
+        self._write_pidfile()
         now = time.monotonic()
         self._link.start(now)
         self._start_companions(now)
@@ -106,7 +97,7 @@ class Master:
             if now >= tick_at:
                 self._tick()
                 tick_at = now + TICK_SECONDS
-            if self._missing and now >= fetch_by:
+            if self._takers.missing and now >= fetch_by:
                 self._warn_of_missing()
             self._workforce.tick(now)
             flushed = self._link.flush()
@@ -119,63 +110,6 @@ class Master:
         return self._exit_code
 
     # ------------------------------------------------------------------ start and end
-
-    def _bind(self, kind: str, address: str) -> Bound:
-        if kind in {"snmp", "udp"}:
-            return sockets.bind_datagram(kind, address)
-        defer = int(self._settings.limits.read_seconds) if kind in {"http", "uwsgi"} else 0
-        return sockets.bind_stream(
-            kind, address, self._settings.listen, defer_seconds=defer, mode=self._settings.chmod_socket
-        )
-
-    def _drop_privileges(self) -> None:
-        uid, gid = _ids(self._settings.uid, self._settings.gid)
-        if uid is None and gid is None:
-            return
-        if os.geteuid() != 0:
-            if uid not in {None, os.geteuid()}:
-                raise ConfigError("only root can run as another user (uid, gid)")
-            return
-        os.chown(self._place.directory, -1 if uid is None else uid, _palatine_group(gid))
-        if self._place.private:
-            os.chown(self._place.runtime, -1 if uid is None else uid, -1 if gid is None else gid)
-        if gid is not None:
-            os.setgroups([])
-            os.setgid(gid)
-        if uid is not None:
-            os.setuid(uid)
-
-    def _make_segment(self) -> Segment:
-        settings = self._settings
-        cores = settings.processes * settings.threads
-        rows = {
-            "sockets": len(self._requests), "slots": settings.processes, "workers": settings.processes,
-            "cores": cores, "activity": cores, "apps": cores, "locks": settings.locks + len(_LOCKS),
-            "snmp_values": SNMP_VALUES if settings.snmp else 0,
-        }  # fmt: skip
-        labels = {
-            "name": self._place.name,
-            "version": "2.0.31",
-            "palatine": __version__,
-            "cwd": os.getcwd(),
-            "threads": settings.threads,
-            "processes": settings.processes,
-            "needs": list(settings.companions),
-            "offers": [{"kind": bound.kind, "name": bound.name} for bound in self._offered],
-            "sockets": [
-                {"name": bound.name, "proto": bound.kind, "shared": 0, "can_offload": 0} for bound in self._requests
-            ],
-            "apps": [{"id": 0, "modifier1": 0, "mountpoint": "", "chdir": ""}],
-            "locks": [{"name": f"user {number}"} for number in range(settings.locks)]
-            + [{"name": name} for name in _LOCKS],
-        }
-        segment = Segment.create(self._place.directory / "seg", INSTANCE, rows, labels)
-        server = segment.cells("server")
-        values = {"pid": os.getpid(), "uid": os.getuid(), "gid": os.getgid(), "started": int(time.time())}
-        for name, value in values.items():
-            server[segment.word("server", name)] = value
-        segment.publish()
-        return segment
 
     def _watch(self) -> None:
         settings = self._settings
@@ -193,40 +127,15 @@ class Master:
             ignored=(signal.SIGUSR2, signal.SIGALRM, signal.SIGTTIN, signal.SIGTTOU, signal.SIGWINCH, signal.SIGURG),
         )
         self._loop.watch(self._own_end.fileno(), self._hear_workers)
-        self._loop.watch(self._giver.listener.fileno(), self._welcome_taker)
+        self._takers.watch()
         if self._logs.reader is not None:
             self._loop.watch(self._logs.reader.fileno(), self._logs.read)
         if self._emperor is not None:
             self._loop.watch(self._emperor.fd, self._hear_emperor)
 
-    def _announce(self) -> None:
-        settings, say = self._settings, self._logs.say
-        say(f"*** Starting uWSGI 2.0.31 (palatine {__version__}, 64bit) on [{time.ctime()}] ***")
-        say(f"current working directory: {os.getcwd()}")
-        if os.geteuid() == 0:
-            say("*** WARNING: you are running uWSGI as root !!! (use the --uid flag) *** ")
-        for number, bound in enumerate(self._requests):
-            family = "UNIX" if bound.path else "TCP"
-            how = "inherited" if bound.inherited else "bound to"
-            say(f"uwsgi socket {number} {how} {family} address {bound.name} fd {bound.socket.fileno()}")
-        say(f"your server socket listen backlog is limited to {settings.listen} connections")
-        say(f"your mercy for graceful operations on workers is {settings.mercy_seconds} seconds")
-        many = "preforking" if settings.processes > 1 else "single process"
-        mode = f"{many}+threaded" if settings.processes > 1 and settings.threads > 1 else many
-        say(f"*** Operational MODE: {'threaded' if settings.threads > 1 and settings.processes == 1 else mode} ***")
-        say("*** uWSGI is running in multiple interpreter mode ***")
-        say(f"spawned uWSGI master process (pid: {os.getpid()})")
-        for bound in self._offered:
-            if bound.kind == "stats":
-                say(f"*** Stats server enabled on {bound.name} fd: {bound.socket.fileno()} ***")
-            elif bound.kind == "snmp":
-                say(f"SNMP server enabled on {bound.name}")
-            else:
-                say("UDP server enabled.")
-        if settings.snmp and not any(bound.kind == "snmp" for bound in self._offered):
-            say("SNMP agent enabled.")
-        if settings.pidfile:
-            with open(settings.pidfile, "w", encoding="ascii") as file:
+    def _write_pidfile(self) -> None:
+        if self._settings.pidfile:
+            with open(self._settings.pidfile, "w", encoding="ascii") as file:
                 file.write(f"{os.getpid()}\n")
 
     def _start_companions(self, now: float) -> None:
@@ -246,10 +155,10 @@ class Master:
             now = time.monotonic()
             due = [moment for moment in (self._link.due(now), self._companions.due(now)) if moment is not None]
             self._loop.turn(min([*due, now + TICK_SECONDS]) - now)
-        self._giver.close()
+        self._takers.close()
         self._segment.close(unlink=True)
         if self._settings.vacuum:
-            for bound in (*self._requests, *self._offered):
+            for bound in (*self._sockets.requests, *self._sockets.offered):
                 sockets.remove_path(bound)
             if self._settings.pidfile and os.path.exists(self._settings.pidfile):
                 os.unlink(self._settings.pidfile)
@@ -284,7 +193,7 @@ class Master:
     def _doors(self, worker: int) -> Doors:
         listeners = [
             Listener(bound.socket, bound.socket.fileno(), bound.name, bound.kind, sockets.request_variables(bound))
-            for bound in self._requests
+            for bound in self._sockets.requests
         ]
         return Doors(listeners, self._lifeline[0], self._signals.readers(worker))
 
@@ -294,11 +203,7 @@ class Master:
         self._segment.release_in_child()
         os.close(self._lifeline[1])
         self._own_end.close()
-        self._giver.listener.close()
-        for taker in self._takers.values():
-            taker.close()
-        for bound in self._offered:
-            bound.socket.close()
+        self._takers.close_in_child()
         if self._logs.reader is not None:
             self._logs.reader.close()
         if self._emperor is not None:
@@ -312,23 +217,7 @@ class Master:
     # ------------------------------------------------------------------ what happens
 
     def _tick(self) -> None:
-        full = []
-        worst = (0, 0)
-        for row, bound in enumerate(self._requests):
-            queue, limit = bound.queue()
-            worst = max(worst, (queue, limit))
-            cells = self._segment.cells("sockets", row)
-            cells[self._segment.word("sockets", "queue")] = queue
-            cells[self._segment.word("sockets", "max_queue")] = limit
-            if limit and queue >= limit:
-                full.append((bound, queue, limit))
-        for name, value in (("listen_queue", worst[0]), ("listen_queue_max", worst[1]), ("load", worst[0])):
-            self._server[self._segment.word("server", name)] = value
-        for bound, queue, limit in full:
-            text = f'listen queue of socket "{bound.name}" (fd: {bound.socket.fileno()}) full !!! ({queue}/{limit})'
-            self._logs.say_dated(f"*** uWSGI {text} ***")
-            for alarm in self._settings.alarms.backlog:
-                self._raise(alarm, text, "backlog")
+        self._backlog.measure()
         if self._emperor is not None and self._total_requests():
             self._emperor.announce_loyalty()
 
@@ -370,7 +259,7 @@ class Master:
             self._raise(str(message["alarm"]), str(message["message"]), "api")
         elif op == "community":
             self._community = str(message["community"])
-            self._send_takers_away()
+            self._takers.send_away()
         elif op == "reload":
             self._workforce.request_reload()
         elif op == "stop":
@@ -392,51 +281,20 @@ class Master:
             }
             actions[order]()
 
-    def _welcome_taker(self) -> None:
-        connection = self._giver.accept()
-        if connection is None:
-            return
-        fd = connection.fileno()
-        self._takers[fd] = connection
-        self._loop.watch(fd, lambda: self._serve_taker(fd))
-
-    def _serve_taker(self, fd: int) -> None:
-        connection = self._takers[fd]
-        wanted = self._giver.answer(connection)
-        if wanted is None:
-            self._loop.forget(fd)
-            del self._takers[fd]
-            connection.close()
-        else:
-            self._missing.discard(wanted.daemon)
-
-    def _send_takers_away(self) -> None:
-        """Whoever holds our sockets comes back at once and hears what has changed."""
-        for fd, connection in list(self._takers.items()):
-            self._loop.forget(fd)
-            del self._takers[fd]
-            connection.close()
-
-    def _offers(self) -> list[Offer]:
-        snmp = {
+    def _offer_options(self, kind: str) -> dict[str, Any]:
+        """What the config says now about a socket of this kind."""
+        if kind == "stats":
+            return self._settings.stats_options
+        return {
             "community": self._community,
             "snmp": self._settings.snmp,
             "null_unset": self._settings.snmp_null_unset,
         }
-        return [
-            Offer(
-                bound.kind,
-                bound.name,
-                self._settings.stats_options if bound.kind == "stats" else snmp,
-                bound.socket.fileno(),
-            )
-            for bound in self._offered
-        ]
 
     def _warn_of_missing(self) -> None:
-        for daemon in sorted(self._missing):
+        for daemon in sorted(self._takers.missing):
             self._logs.say(f"*** WARNING: no {daemon} has come for its sockets; they are served once one runs ***")
-        self._missing.clear()
+        self._takers.missing.clear()
 
     def _show_state(self) -> None:
         workforce = self._workforce
@@ -484,7 +342,7 @@ class Master:
                 {"id": life.worker, "pid": life.pid, "generation": life.generation, "phase": life.phase.value}
                 for life in self._workforce.workers()
             ],
-            "sockets": [bound.name for bound in self._requests],
+            "sockets": [bound.name for bound in self._sockets.requests],
             "requests": self._total_requests(),
             "private": self._place.private,
         }
@@ -552,28 +410,6 @@ class Master:
         word = self._segment.word("cores", "requests")
         rows = self._settings.processes * self._settings.threads
         return sum(self._segment.cells("cores", row, bank)[word] for row in range(rows) for bank in (0, 1))
-
-
-def _ids(user: str, group: str) -> tuple[int | None, int | None]:
-    try:
-        entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user) if user else None
-        uid = entry.pw_uid if entry else None
-    except KeyError as error:
-        if not user.isdigit():
-            raise ConfigError(f"no user {user!r}") from error
-        uid, entry = int(user), None
-    try:
-        gid = int(group) if group.isdigit() else grp.getgrnam(group).gr_gid if group else None
-    except KeyError as error:
-        raise ConfigError(f"no group {group!r}") from error
-    return uid, gid
-
-
-def _palatine_group(fallback: int | None) -> int:
-    try:
-        return grp.getgrnam(places.GROUP).gr_gid
-    except KeyError:
-        return -1 if fallback is None else fallback
 
 
 def start(settings: AppSettings, place: Place, environ: Mapping[str, str]) -> int:

@@ -1,0 +1,147 @@
+"""What a master stands on, laid once before it serves: sockets, privileges, the segment, the first log lines.
+
+Order matters and is the master's: sockets are bound with the rights it was started with, everything else is made with
+the app's.
+"""
+
+import grp
+import os
+import pwd
+import time
+from typing import Final, NamedTuple
+
+from palatine import __version__, places
+from palatine.counters import Segment
+from palatine.errors import ConfigError
+from palatine.schema import INSTANCE
+from palatine_app_server import sockets
+from palatine_app_server.api import SNMP_VALUES
+from palatine_app_server.instance import Place
+from palatine_app_server.logs import Logs
+from palatine_app_server.settings import AppSettings
+from palatine_app_server.sockets import Bound
+
+_LOCKS: Final = ("signal", "filemon", "timer", "rbtimer", "cron", "rpc", "snmp")
+
+
+class Sockets(NamedTuple):
+    """Everything the config asks for: workers accept from `requests`, other daemons serve what is `offered`."""
+
+    requests: tuple[Bound, ...]
+    offered: tuple[Bound, ...]
+
+
+def bind_all(settings: AppSettings) -> Sockets:
+    """Bind what the config names; BindError or ConfigError for the first that cannot be."""
+    return Sockets(
+        tuple(_bind(settings, wish.kind, wish.address) for wish in settings.sockets),
+        tuple(_bind(settings, wish.kind, wish.address) for wish in settings.daemon_sockets),
+    )
+
+
+def drop_privileges(settings: AppSettings, place: Place) -> None:
+    """Become the user and group the config names; the instance's directory goes with us."""
+    uid, gid = _ids(settings.uid, settings.gid)
+    if uid is None and gid is None:
+        return
+    if os.geteuid() != 0:
+        if uid not in {None, os.geteuid()}:
+            raise ConfigError("only root can run as another user (uid, gid)")
+        return
+    os.chown(place.directory, -1 if uid is None else uid, _palatine_group(gid))
+    if place.private:
+        os.chown(place.runtime, -1 if uid is None else uid, -1 if gid is None else gid)
+    if gid is not None:
+        os.setgroups([])
+        os.setgid(gid)
+    if uid is not None:
+        os.setuid(uid)
+
+
+def make_segment(settings: AppSettings, place: Place, bound: Sockets) -> Segment:
+    """The instance's counters, published: readers see the instance from now on."""
+    cores = settings.processes * settings.threads
+    rows = {
+        "sockets": len(bound.requests), "slots": settings.processes, "workers": settings.processes,
+        "cores": cores, "activity": cores, "apps": cores, "locks": settings.locks + len(_LOCKS),
+        "snmp_values": SNMP_VALUES if settings.snmp else 0,
+    }  # fmt: skip
+    labels = {
+        "name": place.name,
+        "version": "2.0.31",
+        "palatine": __version__,
+        "cwd": os.getcwd(),
+        "threads": settings.threads,
+        "processes": settings.processes,
+        "needs": list(settings.companions),
+        "sockets": [{"name": one.name, "proto": one.kind, "shared": 0, "can_offload": 0} for one in bound.requests],
+        "offers": [{"kind": one.kind, "name": one.name} for one in bound.offered],
+        "apps": [{"id": 0, "modifier1": 0, "mountpoint": "", "chdir": ""}],
+        "locks": [{"name": f"user {number}"} for number in range(settings.locks)] + [{"name": name} for name in _LOCKS],
+    }
+    segment = Segment.create(place.directory / "seg", INSTANCE, rows, labels)
+    server = segment.cells("server")
+    values = {"pid": os.getpid(), "uid": os.getuid(), "gid": os.getgid(), "started": int(time.time())}
+    for name, value in values.items():
+        server[segment.word("server", name)] = value
+    segment.publish()
+    return segment
+
+
+def announce(settings: AppSettings, logs: Logs, bound: Sockets) -> None:
+    """UWSGI's start-up lines, as far as they say something true here."""
+    say = logs.say
+    say(f"*** Starting uWSGI 2.0.31 (palatine {__version__}, 64bit) on [{time.ctime()}] ***")
+    say(f"current working directory: {os.getcwd()}")
+    if os.geteuid() == 0:
+        say("*** WARNING: you are running uWSGI as root !!! (use the --uid flag) *** ")
+    for number, one in enumerate(bound.requests):
+        family = "UNIX" if one.path else "TCP"
+        how = "inherited" if one.inherited else "bound to"
+        say(f"uwsgi socket {number} {how} {family} address {one.name} fd {one.socket.fileno()}")
+    say(f"your server socket listen backlog is limited to {settings.listen} connections")
+    say(f"your mercy for graceful operations on workers is {settings.mercy_seconds} seconds")
+    say(f"*** Operational MODE: {_mode(settings)} ***")
+    say("*** uWSGI is running in multiple interpreter mode ***")
+    say(f"spawned uWSGI master process (pid: {os.getpid()})")
+    for one in bound.offered:
+        if one.kind == "stats":
+            say(f"*** Stats server enabled on {one.name} fd: {one.socket.fileno()} ***")
+        elif one.kind == "snmp":
+            say(f"SNMP server enabled on {one.name}")
+        else:
+            say("UDP server enabled.")
+    if settings.snmp and not any(one.kind == "snmp" for one in bound.offered):
+        say("SNMP agent enabled.")
+
+
+def _bind(settings: AppSettings, kind: str, address: str) -> Bound:
+    if kind in {"snmp", "udp"}:
+        return sockets.bind_datagram(kind, address)
+    defer = int(settings.limits.read_seconds) if kind in {"http", "uwsgi"} else 0
+    return sockets.bind_stream(kind, address, settings.listen, defer_seconds=defer, mode=settings.chmod_socket)
+
+
+def _mode(settings: AppSettings) -> str:
+    if settings.processes == 1:
+        return "threaded" if settings.threads > 1 else "single process"
+    return "preforking+threaded" if settings.threads > 1 else "preforking"
+
+
+def _ids(user: str, group: str) -> tuple[int | None, int | None]:
+    try:
+        uid = int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid if user else None
+    except KeyError as error:
+        raise ConfigError(f"no user {user!r}") from error
+    try:
+        gid = int(group) if group.isdigit() else grp.getgrnam(group).gr_gid if group else None
+    except KeyError as error:
+        raise ConfigError(f"no group {group!r}") from error
+    return uid, gid
+
+
+def _palatine_group(fallback: int | None) -> int:
+    try:
+        return grp.getgrnam(places.GROUP).gr_gid
+    except KeyError:
+        return -1 if fallback is None else fallback

@@ -8,6 +8,7 @@ scrape. Commands from outside come through a queue; every connection has a deadl
 
 import errno
 import functools
+import math
 import os
 import select
 import socket
@@ -18,7 +19,7 @@ from typing import Final
 
 from palatine.errors import PalatineError
 from palatine_stats_exporter.sniffing import HEAD_BYTES, Verdict, judge, may_have_body
-from palatine_stats_exporter.waiting import Client, Endpoint, Limits, Queue, Source, Tally
+from palatine_stats_exporter.waiting import Client, Clients, Endpoint, Limits, Source, Tally
 
 #: The header block of uWSGI's `stats-http`, to the byte: uwsgi_exporter compares the content type exactly.
 HTTP_HEADER: Final = (
@@ -44,12 +45,7 @@ class StatsServer:
         self._commands: deque[Callable[[], None]] = deque()
         self._stopping = False
         self._endpoints: dict[int, Endpoint] = {}
-        self._clients: dict[int, Client] = {}
-        self._sniffing = Queue(self.limits.sniff)
-        self._asking = Queue(self.limits.request)
-        self._sending = Queue(self.limits.send)
-        self._lingering = Queue(self.limits.linger)
-        self._queues = (self._lingering, self._asking, self._sniffing, self._sending)
+        self._clients = Clients(self.limits)
         self._resting_until = 0.0
         #: The listener connections are being taken from, and since when.
         self._accepting: tuple[socket.socket, float] | None = None
@@ -101,10 +97,10 @@ class StatsServer:
     def _turn(self) -> None:
         events = self._epoll.poll(self._patience())
         now = time.monotonic()
-        for fd, event in events:
+        for fd, _ in events:
             client = self._clients.get(fd)
             if client is not None:
-                self._ready(fd, client, event, now)
+                self._ready(fd, client, now)
             elif fd == self._wake:
                 self._obey()
             elif (endpoint := self._endpoints.get(fd)) is not None:
@@ -114,10 +110,10 @@ class StatsServer:
 
     def _patience(self) -> float:
         """Seconds until the first deadline; -1 for none."""
-        deadlines = [first.deadline for queue in self._queues if (first := queue.first()) is not None]
+        deadline = self._clients.deadline()
         if self._resting_until:
-            deadlines.append(self._resting_until)
-        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else -1
+            deadline = min(deadline or self._resting_until, self._resting_until)
+        return -1 if deadline is None else max(0.0, deadline - time.monotonic())
 
     def _obey(self) -> None:
         os.eventfd_read(self._wake)
@@ -132,7 +128,7 @@ class StatsServer:
         for endpoint in [found for found in self._endpoints.values() if found.source is source]:
             self._close_listener(endpoint)
             for fd, client in list(endpoint.clients.items()):
-                if client.queue in {self._sniffing, self._asking}:
+                if client.queue in {self._clients.sniffing, self._clients.asking}:
                     self._close(fd, client)
         source.close()
 
@@ -140,8 +136,8 @@ class StatsServer:
         self._stopping = True
 
     def _close_all(self) -> None:
-        for fd, client in list(self._clients.items()):
-            self._close(fd, client)
+        for client in self._clients.overdue(math.inf):
+            self._close(client.sock.fileno(), client)
         for endpoint in list(self._endpoints.values()):
             self._close_listener(endpoint)
             endpoint.source.close()
@@ -175,11 +171,11 @@ class StatsServer:
             if len(self._clients) >= self.limits.connections:
                 self._evict()
             fd = sock.fileno()
-            queue = self._asking if endpoint.source.http else self._sniffing
-            client = self._clients[fd] = endpoint.clients[fd] = Client(sock, endpoint, queue)
-            queue.put(fd, client, now)
+            client = self._clients.add(sock, endpoint, now)
             self._epoll.register(fd, select.EPOLLIN)
             self.tally.clients = len(self._clients)
+            if endpoint.source.http:
+                self._read(fd, client, now)  # its request is often there already
 
     def _accept_failed(self, endpoint: Endpoint, error: OSError, now: float) -> None:
         """Out of descriptors: give up a client, or else look away for a moment."""
@@ -207,22 +203,24 @@ class StatsServer:
         return True
 
     def _end_waits(self, now: float) -> None:
-        for queue in self._queues:
-            while (client := queue.first()) is not None and client.deadline <= now:
-                fd = client.sock.fileno()
-                if queue is self._sniffing or queue is self._asking:
-                    self._judge(fd, client, now, over=True)
-                else:
-                    self._close(fd, client)
+        for client in self._clients.overdue(now):
+            fd = client.sock.fileno()
+            if client.queue in {self._clients.sniffing, self._clients.asking}:
+                self._judge(fd, client, now, over=True)
+            else:
+                self._close(fd, client)
         if self._resting_until and self._resting_until <= now:
             self._resting_until = 0.0
             for fd in self._endpoints:
                 self._epoll.modify(fd, select.EPOLLIN)
 
-    def _ready(self, fd: int, client: Client, event: int, now: float) -> None:
-        if client.queue is self._sending:
+    def _ready(self, fd: int, client: Client, now: float) -> None:
+        if client.queue is self._clients.sending:
             self._send(fd, client, now)
-            return
+        else:
+            self._read(fd, client, now)
+
+    def _read(self, fd: int, client: Client, now: float) -> None:
         try:
             data = client.sock.recv(HEAD_BYTES, socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -230,18 +228,19 @@ class StatsServer:
         except OSError:
             self._close(fd, client)
             return
-        if client.queue is self._lingering:
-            if not data or event & select.EPOLLERR:
-                self._close(fd, client)
-            return
-        client.received += data
-        self._judge(fd, client, now, over=not data)
+        if client.queue is not self._clients.lingering:
+            client.received += data
+            self._judge(fd, client, now, over=not data)
+        elif not data:
+            self._close(fd, client)
 
     def _judge(self, fd: int, client: Client, now: float, *, over: bool) -> None:
         verdict = judge(client.received, http=client.endpoint.source.http, over=over)
         if verdict is Verdict.WAIT:
-            if client.queue is self._sniffing:
-                self._move(fd, client, self._asking, now)  # it speaks HTTP: it may take its time for the rest
+            if client.queue is self._clients.sniffing:
+                self._clients.move(
+                    fd, client, self._clients.asking, now
+                )  # it speaks HTTP: it may take its time for the rest
             return
         if verdict is Verdict.CLOSE:
             self._close(fd, client)
@@ -279,8 +278,8 @@ class StatsServer:
         self.tally.bytes_out += sent
         if sent < len(client.pending):
             client.pending = memoryview(client.pending)[sent:]
-            if client.queue is not self._sending:
-                self._move(fd, client, self._sending, now)
+            if client.queue is not self._clients.sending:
+                self._clients.move(fd, client, self._clients.sending, now)
                 self._epoll.modify(fd, select.EPOLLOUT)
         elif may_have_body(client.received):
             self._linger(fd, client, now)
@@ -294,18 +293,11 @@ class StatsServer:
         except OSError:
             self._close(fd, client)
             return
-        self._move(fd, client, self._lingering, now)
+        self._clients.move(fd, client, self._clients.lingering, now)
         self._epoll.modify(fd, select.EPOLLIN)
 
-    def _move(self, fd: int, client: Client, queue: Queue, now: float) -> None:
-        del client.queue.clients[fd]
-        queue.put(fd, client, now)
-
     def _close(self, fd: int, client: Client) -> None:
-        del client.queue.clients[fd]
-        del client.endpoint.clients[fd]
-        del self._clients[fd]
-        client.sock.close()
+        self._clients.close(fd, client)
         self.tally.clients = len(self._clients)
 
     def _failed(self, error: Exception) -> None:

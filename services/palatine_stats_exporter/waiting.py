@@ -6,6 +6,7 @@ the order in which they must be dealt with, and looking for the next deadline co
 
 import socket
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Protocol
 
 import attrs
@@ -92,3 +93,59 @@ class Queue:
     def first(self) -> Client | None:
         """The client whose patience ends first."""
         return next(iter(self.clients.values()), None)
+
+
+class Clients:
+    """All clients by descriptor, each in its endpoint and in one queue.
+
+    Attributes:
+        sniffing: may still send a request, or want the document raw.
+        asking: must send a request, or the rest of it.
+        sending: have not read the whole answer.
+        lingering: have the answer and are still sending.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.sniffing = Queue(limits.sniff)
+        self.asking = Queue(limits.request)
+        self.sending = Queue(limits.send)
+        self.lingering = Queue(limits.linger)
+        self._queues = (self.sniffing, self.asking, self.sending, self.lingering)
+        self._by_fd: dict[int, Client] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_fd)
+
+    def get(self, fd: int) -> Client | None:
+        """The client with this descriptor."""
+        return self._by_fd.get(fd)
+
+    def add(self, sock: socket.socket, endpoint: Endpoint, now: float) -> Client:
+        """A new client, to wait for what its endpoint expects."""
+        queue = self.asking if endpoint.source.http else self.sniffing
+        fd = sock.fileno()
+        client = self._by_fd[fd] = endpoint.clients[fd] = Client(sock, endpoint, queue)
+        queue.put(fd, client, now)
+        return client
+
+    def move(self, fd: int, client: Client, queue: Queue, now: float) -> None:
+        """Let a client wait in another queue."""
+        del client.queue.clients[fd]
+        queue.put(fd, client, now)
+
+    def close(self, fd: int, client: Client) -> None:
+        """End a client."""
+        del client.queue.clients[fd]
+        del client.endpoint.clients[fd]
+        del self._by_fd[fd]
+        client.sock.close()
+
+    def deadline(self) -> float | None:
+        """When the first patience ends."""
+        return min((first.deadline for queue in self._queues if (first := queue.first())), default=None)
+
+    def overdue(self, now: float) -> Iterator[Client]:
+        """Clients whose patience has ended; each must be moved or closed before the next is asked for."""
+        for queue in self._queues:
+            while (first := queue.first()) is not None and first.deadline <= now:
+                yield first

@@ -19,7 +19,7 @@ const bytes = (n) => {
 const span = (s) => {
   if (s < 60) return `${Math.max(0, Math.floor(s))} s`;
   if (s < 3600) return `${Math.floor(s / 60)} min`;
-  if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
+  if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} m`;
   return `${Math.floor(s / 86400)} d ${Math.floor((s % 86400) / 3600)} h`;
 };
 const kind = (status) => (status.startsWith("sig") ? "sig" : status);

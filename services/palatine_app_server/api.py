@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import time
+import traceback
 import types
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
@@ -63,12 +64,13 @@ class Api:
         self.worker_id = worker
         hook = getattr(self.module, "post_fork_hook", None)
         if callable(hook):
-            hook()
+            try:
+                hook()
+            except Exception:  # noqa: BLE001 - the app's; uWSGI prints it and serves on
+                traceback.print_exc()
 
     def run_signal(self, number: int) -> None:
         """Run the handler registered for a uWSGI signal; an exception of its is logged and is nobody else's."""
-        import traceback
-
         handler = self._handlers.get(number)
         if handler is None:
             sys.stderr.write(f"[uwsgi-signal] signal {number} has no handler in this worker\n")
@@ -82,7 +84,10 @@ class Api:
         """Call what the app assigned to `uwsgi.atexit`."""
         callback = getattr(self.module, "atexit", None)
         if callable(callback):
-            callback()
+            try:
+                callback()
+            except Exception:  # noqa: BLE001 - the app's: the process ends all the same
+                traceback.print_exc()
 
     def total_requests(self) -> int:
         """Requests of all workers, both generations."""

@@ -1,15 +1,17 @@
 """One client connection as a state machine over a raw descriptor: what has been read, and what is missing.
 
 It never waits for a client while reading: `receive` returns what the worker should do next. Only `send` may wait, and
-never longer than the socket timeout without progress.
+never longer than the socket timeout without progress; the end of a response is left to `flush` where a client is slow.
 """
 
 import enum
 import io
 import os
+import re
 import select
 import socket
 import tempfile
+import time
 from typing import IO, Final, NamedTuple
 
 from palatine.codec import uwsgi_packet
@@ -20,6 +22,20 @@ from palatine.errors import ProtocolError
 READ_BYTES: Final = 65536
 #: A body up to this size stays in memory; `post-buffering` replaces it.
 BODY_MEMORY_BYTES: Final = 65536
+#: What a slow reader has not taken of a response waits in memory, up to this many bytes a connection, and no thread
+#: waits with it.
+UNSENT_BYTES: Final = 1024 * 1024
+#: After a refusal what the client still sends is read and dropped this long: closing at once would reset the
+#: connection, and the client might never see the answer (RFC 9112 9.6).
+LINGER_SECONDS: Final = 2.0
+
+_BARE_LINE_END = re.compile(rb"(?<!\r)\n|\r(?=[^\n])")
+#: More digits than this are no length, and int() of thousands of them is an error of its own.
+_DIGITS = re.compile(r"[0-9]{1,18}")
+
+
+class ClientGoneError(OSError):
+    """The client closed the connection, or does not read what it asked for."""
 
 
 class Limits(NamedTuple):
@@ -39,6 +55,7 @@ class Next(enum.Enum):
     WAIT = 1  # for more bytes
     SERVE = 2  # a request is complete: `environ`, `head` and `body` are set
     CLOSE = 3
+    PING = 4  # the uwsgi protocol's: no request
 
 
 class Listener(NamedTuple):
@@ -58,29 +75,35 @@ class Connection:
         "_buffer",
         "_decoder",
         "_limits",
+        "_lingering",
         "_missing",
         "_packet",
         "body",
+        "closing",
         "deadline",
         "environ",
         "fd",
         "head",
         "listener",
         "peer",
-        "registered",
         "served",
+        "unsent",
+        "watched",
     )
 
     def __init__(self, fd: int, peer: str, listener: Listener, limits: Limits, now: float) -> None:
         self.fd = fd
         self.peer = peer
         self.listener = listener
-        self.registered = False
+        self.watched = -1  # the events it is registered for in the worker's epoll set
         self.served = 0
         self.deadline = now + limits.read_seconds
         self.environ: dict[str, str] = {}
         self.head: Head | None = None
         self.body: IO[bytes] | None = None
+        self.unsent: memoryview | None = None
+        self.closing = False  # nothing but `unsent` keeps it open
+        self._lingering = False
         self._buffer = b""
         self._limits = limits
         self._missing = 0
@@ -88,9 +111,9 @@ class Connection:
         self._packet: uwsgi_packet.PacketHeader | None = None
 
     @property
-    def has_more(self) -> bool:
-        """Bytes of a pipelined request are waiting already."""
-        return bool(self._buffer)
+    def idle(self) -> bool:
+        """Between two requests: nobody loses anything when it is closed."""
+        return not (self._buffer or self.head or self.unsent or self._lingering) and self.served > 0
 
     def receive(self, now: float) -> Next:
         """Read what is there. Raises HeadError when the client must be told off, OSError when it is gone."""
@@ -100,8 +123,11 @@ class Connection:
             return Next.WAIT
         if not data:
             return Next.CLOSE
-        if not self._buffer and self.head is None:
-            self.deadline = now + self._limits.read_seconds  # the first byte starts the clock, the others do not
+        if self._lingering:
+            return Next.WAIT
+        if self.head is not None or not self._buffer:
+            # each piece of a body starts the clock anew; of a head only the first byte does
+            self.deadline = now + self._limits.read_seconds
         return self.advance(data)
 
     def advance(self, data: bytes = b"") -> Next:
@@ -111,7 +137,7 @@ class Connection:
         self._buffer += data
         if self.listener.protocol == "uwsgi":
             return self._read_packet()
-        return self._read_head()
+        return self._read_head(len(data))
 
     def finish(self, now: float) -> None:
         """The request was served and the connection is kept for the next one."""
@@ -119,30 +145,84 @@ class Connection:
         self._reset()
         self.deadline = now + self._limits.idle_seconds
 
+    def following(self) -> Next:
+        """What to do after a response on a connection that is kept."""
+        if self.unsent is None:
+            return self.advance() if self._buffer else Next.WAIT
+        self.deadline = time.monotonic() + self._limits.write_seconds
+        return Next.WAIT
+
+    def ending(self) -> Next:
+        """What to do after the last response: close, once the client has all of it."""
+        if self.unsent is None:
+            return Next.CLOSE
+        self.deadline = time.monotonic() + self._limits.write_seconds
+        self.closing = True
+        return Next.WAIT
+
     def send(self, data: bytes) -> None:
-        """Send all of `data`; OSError when the client is gone, TimeoutError when it does not read."""
+        """Send all of `data`; ClientGoneError when the client is gone or does not read."""
+        rest = self._write(data)
+        if rest is not None:
+            self._send_slowly(rest, 0)
+
+    def send_last(self, data: bytes) -> None:
+        """Send the end of a response: what the client does not take at once becomes `unsent`, within limits."""
+        rest = self._write(data)
+        if rest is not None:
+            self.unsent = self._send_slowly(rest, UNSENT_BYTES) or None
+
+    def flush(self, now: float) -> Next:
+        """Send of `unsent` what the client takes now; ClientGoneError."""
+        assert self.unsent is not None
+        rest = self._write(self.unsent)
+        if rest is None or len(rest) < len(self.unsent):
+            self.deadline = now + (self._limits.write_seconds if rest else self._limits.idle_seconds)
+        self.unsent = rest
+        if rest is not None:
+            return Next.WAIT
+        if self.closing:
+            return Next.CLOSE
+        return self.advance() if self._buffer else Next.WAIT
+
+    def pong(self) -> None:
+        """Answer the uwsgi protocol's ping as uWSGI does."""
+        self.send(uwsgi_packet.encode_header(uwsgi_packet.PacketHeader(uwsgi_packet.PING, 0, 1)))
+
+    def linger(self, now: float) -> None:
+        """Say no more, and listen a while so that the client can read what was said. OSError when it is gone."""
+        self._lingering = True
+        self.deadline = now + LINGER_SECONDS
+        end = socket.socket(fileno=os.dup(self.fd))
         try:
-            sent = os.write(self.fd, data)
-        except BlockingIOError:
-            sent = 0
-        if sent != len(data):
-            self._send_slowly(memoryview(data)[sent:])
+            end.shutdown(socket.SHUT_WR)
+        finally:
+            end.close()
 
     def close(self) -> None:
         """Close the descriptor and drop a body."""
         self._reset()
         os.close(self.fd)
 
-    def _send_slowly(self, rest: memoryview) -> None:
+    def _write(self, data: bytes | memoryview) -> memoryview | None:
+        """What the kernel did not take; None when it took everything."""
+        try:
+            sent = os.write(self.fd, data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            raise ClientGoneError(error.errno, error.strerror) from error
+        return None if sent == len(data) else memoryview(data)[sent:]
+
+    def _send_slowly(self, rest: memoryview, most: int) -> memoryview:
+        """Send until at most `most` bytes are left, and return those."""
         poll = select.poll()
         poll.register(self.fd, select.POLLOUT)
-        while rest:
+        while len(rest) > most:
             if not poll.poll(self._limits.write_seconds * 1000):
-                raise TimeoutError("the client does not read")
-            try:
-                rest = rest[os.write(self.fd, rest) :]
-            except BlockingIOError:
-                continue
+                raise ClientGoneError("the client does not read")
+            rest = self._write(rest) or rest[:0]
+        return rest
 
     def _reset(self) -> None:
         if self.body is not None:
@@ -151,7 +231,7 @@ class Connection:
         self.environ = {}
         self._missing = 0
 
-    def _read_head(self) -> Next:
+    def _read_head(self, fresh: int) -> Next:
         buffer = self._buffer
         if buffer.startswith(b"\r\n"):
             buffer = self._buffer = buffer[2:]  # RFC 9112 2.2: one empty line before a request is forgiven
@@ -160,6 +240,8 @@ class Connection:
         if end > limit or (end < 0 and len(buffer) > limit):
             raise HeadError(431, f"request head over buffer-size ({limit} bytes)")
         if end < 0:
+            if _BARE_LINE_END.search(buffer, max(0, len(buffer) - fresh - 1) if fresh else 0):
+                raise HeadError(400, "line end that is not CRLF")
             return Next.WAIT
         self.environ = self._common()
         self.head = parse_head(buffer[:end], self.environ)
@@ -181,12 +263,14 @@ class Connection:
                     0, f"invalid request block size: {self._packet.size} (max {self._limits.head_bytes})...skip"
                 )
         packet = self._packet
+        if packet.modifier1 == uwsgi_packet.PING:
+            return Next.PING
         if len(self._buffer) < packet.size:
             return Next.WAIT
         self.environ = self._packet_environ(self._buffer[: packet.size])
         rest, self._buffer = self._buffer[packet.size :], b""
         declared = self.environ.get("CONTENT_LENGTH", "")
-        length = int(declared) if declared.isascii() and declared.isdigit() else 0
+        length = int(declared) if _DIGITS.fullmatch(declared) else 0
         self.head = Head(length, keep_alive=False, expects_continue=False, http11=False)
         return self._expect_body(rest) if length else Next.SERVE
 
@@ -200,7 +284,9 @@ class Connection:
             raise HeadError(0, str(error)) from error
         if not received:
             raise HeadError(0, "Empty python request. skip.")
-        environ = {key: value for key, value in received.items() if not key.startswith("UWSGI_")}
+        environ = {
+            key: value for key, value in received.items() if not key.startswith("UWSGI_") or key == "UWSGI_SCHEME"
+        }
         script = environ.setdefault("SCRIPT_NAME", "")
         path = environ.setdefault("PATH_INFO", "")
         environ.setdefault("REQUEST_METHOD", "GET")

@@ -12,7 +12,6 @@ class OverdueRequest(NamedTuple):
     core: int
     bank: int
     started: int  # unix seconds
-    activity: bytes
     grace: float
 
 
@@ -36,48 +35,42 @@ class DeadlineWatch:
                 deadlines = self._deadlines(worker, bank)
                 late = [core for core, deadline in enumerate(deadlines) if 0 < deadline <= now_ms]
                 if late:
-                    found.append(self._describe(worker, bank, late[0], deadlines, now_ms))
+                    left = max([deadline - now_ms for deadline in deadlines if deadline > now_ms], default=0)
+                    row = self._row(worker, late[0])
+                    started = self._segment.cells("cores", row, bank)[self._start] // 1_000_000
+                    found.append(OverdueRequest(worker, late[0], bank, started, left / 1000))
         return found
 
+    def activity(self, late: OverdueRequest) -> str:
+        """What the overdue core is doing, as the worker wrote it: method, URI, host and peer, NUL-separated."""
+        with SegmentView.open(self._segment.path) as view:
+            return view.text("activity", self._row(late.worker, late.core), late.bank).decode("latin-1")
+
     def next_deadline(self, now: float) -> float | None:
-        """When the next armed request will be overdue."""
-        armed = [
+        """When the next armed request will be overdue; those that are already are known."""
+        now_ms = int(now * 1000)
+        coming = [
             deadline
             for worker in range(1, self._processes + 1)
             for bank in (0, 1)
             for deadline in self._deadlines(worker, bank)
-            if deadline
+            if deadline > now_ms
         ]
-        return max(now, min(armed) / 1000) if armed else None
+        return min(coming) / 1000 if coming else None
 
     def siblings_busy(self, worker: int, bank: int, now: float) -> bool:
         """Whether a core of this worker is in a request that is still in time."""
         now_ms = int(now * 1000)
-        first = (worker - 1) * self._threads
-        for row in range(first, first + self._threads):
-            cells = self._segment.cells("cores", row, bank)
+        for core in range(self._threads):
+            cells = self._segment.cells("cores", self._row(worker, core), bank)
             deadline = cells[self._deadline]
             if cells[self._in_request] and (not deadline or deadline > now_ms):
                 return True
         return False
 
+    def _row(self, worker: int, core: int) -> int:
+        return (worker - 1) * self._threads + core
+
     def _deadlines(self, worker: int, bank: int) -> list[int]:
-        first = (worker - 1) * self._threads
-        word = self._deadline
+        word, first = self._deadline, self._row(worker, 0)
         return [self._segment.cells("cores", row, bank)[word] for row in range(first, first + self._threads)]
-
-    def _describe(self, worker: int, bank: int, core: int, deadlines: list[int], now_ms: int) -> OverdueRequest:
-        row = (worker - 1) * self._threads + core
-        left = [deadline - now_ms for deadline in deadlines if deadline > now_ms]
-        return OverdueRequest(
-            worker=worker,
-            core=core,
-            bank=bank,
-            started=self._segment.cells("cores", row, bank)[self._start] // 1_000_000,
-            activity=self._activity(row, bank),
-            grace=max(left, default=0) / 1000,
-        )
-
-    def _activity(self, row: int, bank: int) -> bytes:
-        with SegmentView.open(self._segment.path) as view:
-            return view.text("activity", row, bank)

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import select
 import signal
 import socket
 import struct
@@ -23,6 +24,21 @@ def die_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
     _prctl(_PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def wait_for_orphaning(parent: int) -> None:
+    """Wait until `parent`, which is about to end, is our parent no more; die_with_parent would mean it otherwise."""
+    try:
+        fd = os.pidfd_open(parent)
+    except ProcessLookupError:
+        return
+    try:
+        if os.getppid() == parent:
+            poll = select.poll()
+            poll.register(fd, select.POLLIN)  # pidfd_open(2): readable at its end, when its children have moved on
+            poll.poll()
+    finally:
+        os.close(fd)
 
 
 def accept_queue(listener: socket.socket) -> tuple[int, int]:

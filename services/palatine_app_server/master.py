@@ -248,7 +248,9 @@ class Master:
     def _obey_worker(self, message: dict[str, Any]) -> None:
         op = message["op"]
         if op == "accepting":
-            self._workforce.accepting(int(message["worker"]), int(message["generation"]))
+            self._workforce.accepting(
+                int(message["worker"]), int(message["generation"]), paused=bool(message.get("paused"))
+            )
             if self._emperor is not None and message["worker"] == 1:
                 self._emperor.tell(emperor_pipe.ACCEPTING)
         elif op == "register":
@@ -305,6 +307,8 @@ class Master:
             state = "starting"
         elif workforce.reload.coming:
             state = "reloading"
+        elif workforce.paused:
+            state = "paused"
         self._server[self._segment.word("server", "state")] = SERVER_STATES.index(state)
         self._server[self._segment.word("server", "link_pid")] = self._link.pid
 
@@ -391,8 +395,9 @@ class Master:
         self._workforce.stop(0.0 if self._workforce.stopping else STOP_SECONDS, brutal=True)
 
     def _pause(self) -> None:
-        for _worker, pid in self._workforce.serving_pids():
-            os.kill(pid, signal.SIGTSTP)
+        self._workforce.toggle_pause()
+        paused = "*** PAUSE (press start to resume, if you do not have a joypad send SIGTSTP) ***"
+        self._logs.say_dated(paused if self._workforce.paused else "*** (SIGTSTP received) resuming workers ***")
 
     def _dump(self) -> None:
         for life in self._workforce.workers():

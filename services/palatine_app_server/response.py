@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Final, Protocol
 
 from palatine.errors import PalatineError
+from palatine_app_server.connection import ClientGoneError
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
 
@@ -26,10 +27,13 @@ class ResponseError(PalatineError):
 
 
 class Output(Protocol):
-    """Where a response goes: sends everything or raises OSError."""
+    """Where a response goes: takes everything or raises OSError."""
 
     def send(self, data: bytes) -> None:
         """Write all of `data`, waiting for a slow reader up to the socket timeout."""
+
+    def send_last(self, data: bytes) -> None:
+        """The same for the end of the response, without waiting for a slow reader."""
 
 
 class Response:
@@ -43,8 +47,10 @@ class Response:
         "_close",
         "_content_length",
         "_date",
+        "_excess",
         "_framed",
         "_has_date",
+        "_head_only",
         "_headers",
         "_http11",
         "_may_keep",
@@ -75,7 +81,9 @@ class Response:
         self._output = output
         self._framed = framed
         self._http11 = http11
-        self._without_body = head_only
+        self._head_only = head_only
+        self._without_body = False  # decided with the head
+        self._excess = 0
         self._date = date
         self._may_keep = may_keep
         self._headers: str | None = None
@@ -104,7 +112,8 @@ class Response:
         found = _STATUS.fullmatch(status)
         if found is None:
             raise ResponseError(f"malformed status {status!r}")
-        text = "".join([f"{name}: {value}\r\n" for name, value in headers])
+        # + and no f-string: bytes or numbers are the app's mistake and must not be sent as their repr()
+        text = "".join([name + ": " + value + "\r\n" for name, value in headers])
         count = len(headers)
         if text.count("\n") != count or text.count("\r") != count or "\0" in text:
             raise ResponseError("a header holds a line end or NUL")
@@ -118,11 +127,13 @@ class Response:
 
     def write(self, data: bytes) -> None:
         """PEP 3333's imperative way to send a piece of the body."""
-        if not self.head_sent:
-            self._output.send(self._head(-1))
+        head = b"" if self.head_sent else self._head(-1)
+        data = head + self._piece(data)
         if data:
-            self.body_bytes += len(data)
-            self._send_piece(data)
+            self.head_sent = True
+            self._output.send(data)
+        if self._excess:
+            raise self._wrong_length()
 
     def send_result(self, result: Iterable[bytes]) -> None:
         """Send what the app returned and finish the response."""
@@ -138,9 +149,9 @@ class Response:
         if not self.head_sent:
             self._send_whole(b"")
         elif self.chunked:
-            self._output.send(b"0\r\n\r\n")
-        elif 0 <= self._content_length != self.body_bytes and not self._without_body:
-            self.keep_alive = False  # the client still waits for bytes that will never come
+            self._output.send_last(b"0\r\n\r\n")
+        elif self.body_bytes < self._content_length and not self._without_body:
+            raise self._wrong_length()
 
     def send_plain(self, status: str, text: str) -> None:
         """A short plain-text answer of the server itself, replacing an unsent head."""
@@ -156,16 +167,31 @@ class Response:
         self._output = _Nowhere()
 
     def _send_whole(self, body: bytes) -> None:
-        head = self._head(len(body))
+        data = self._head(len(body))
+        wrong = 0 <= self._content_length != len(body) and not self._without_body
+        if not self._without_body:
+            data += body[: self._content_length] if wrong else body
         self.body_bytes = len(body)
-        self._output.send(head if self._without_body else head + body)
-        if 0 <= self._content_length != len(body) and not self._without_body:
-            self.keep_alive = False
+        self.head_sent = True
+        self._output.send_last(data)
+        if wrong:
+            raise self._wrong_length()
 
-    def _send_piece(self, data: bytes) -> None:
-        if self._without_body:
-            return
-        self._output.send(b"%x\r\n%b\r\n" % (len(data), data) if self.chunked else data)
+    def _piece(self, data: bytes) -> bytes:
+        """`data` as it goes over the wire: nothing behind the declared length, where a next response would be read."""
+        self.body_bytes += len(data)
+        if self._without_body or not data:
+            return b""
+        if 0 <= self._content_length < self.body_bytes:
+            self._excess = self.body_bytes - self._content_length
+            return data[: max(0, len(data) - self._excess)]
+        return b"%x\r\n%b\r\n" % (len(data), data) if self.chunked else data
+
+    def _wrong_length(self) -> ResponseError:
+        self.keep_alive = False
+        return ResponseError(
+            f"the app declared a Content-Length of {self._content_length} and sent {self.body_bytes} bytes"
+        )
 
     def _note_framing(self, headers: list[tuple[str, str]]) -> None:
         self._content_length = -1
@@ -189,22 +215,26 @@ class Response:
         """The bytes of the head; `whole` is the body's length where it is known, else -1."""
         if self._headers is None:
             raise ResponseError("the app sent a body before start_response")
-        self.head_sent = True
         bodiless = self.status < 200 or self.status in {204, 304}
-        self._without_body = self._without_body or bodiless
+        self._without_body = bodiless or self._head_only
         if not self._framed:
             return f"{self._status_line}{self._headers}\r\n".encode("latin-1")
-        self.keep_alive = self.keep_alive and not self._close and self._may_keep()
+        keep = self.keep_alive and not self._close and self._may_keep()
         extra = "" if self._has_date else f"Date: {self._date}\r\n"
-        if self._content_length < 0 and not bodiless:
-            if whole >= 0:
+        if self._content_length >= 0:
+            keep = keep and (whole in {-1, self._content_length} or self._without_body)
+        elif not bodiless:
+            if whole > 0 or (whole == 0 and not self._head_only):
                 extra += f"Content-Length: {whole}\r\n"
+            elif whole == 0:
+                pass  # an empty answer to HEAD says nothing about the length of GET's
             elif self._http11:
-                self.chunked = not self._without_body
+                self.chunked = not self._head_only
                 extra += "Transfer-Encoding: chunked\r\n"
             else:
-                self.keep_alive = False
-        if not self.keep_alive:
+                keep = False
+        self.keep_alive = keep
+        if not keep:
             extra += "" if self._close else "Connection: close\r\n"
         elif not self._http11:
             extra += "Connection: keep-alive\r\n"
@@ -215,7 +245,9 @@ class _Nowhere:
     """The output of an abandoned response."""
 
     def send(self, data: bytes) -> None:
-        raise BrokenPipeError(f"the request was answered already: {len(data)} bytes dropped")
+        raise ClientGoneError(f"the request was answered already: {len(data)} bytes dropped")
+
+    send_last = send
 
 
 class DateHeader:

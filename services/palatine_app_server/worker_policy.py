@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 QUICK_SECONDS: Final = 1.0
 #: Waits before the second, third ... quick respawn of a worker; uWSGI's forkbomb-delay is 2.
 RESPAWN_DELAYS: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
-#: How long a worker may take from fork to accepting before it counts as stuck.
-START_SECONDS: Final = 60.0
+#: How long a worker may take from fork to accepting before it counts as stuck; with lazy-apps it imports meanwhile.
+START_SECONDS: Final = 300.0
 #: After the harakiri signal a worker whose other threads are idle has this long to write its answer.
 HARAKIRI_GRACE_SECONDS: Final = 0.5
 
@@ -24,13 +24,13 @@ class Phase(enum.Enum):
     WAITING = "waiting"  # for its (re)spawn
     STARTING = "starting"
     SERVING = "serving"
-    LEAVING = "leaving"  # asked to finish; killed at `kill_at`
-    CONDEMNED = "condemned"  # harakiri: killed at `kill_at`, then respawned
+    LEAVING = "leaving"  # asked to finish; killed at `due`
+    CONDEMNED = "condemned"  # harakiri: killed at `due`, then respawned unless it was to leave anyway
     GONE = "gone"
 
 
 class Life(NamedTuple):
-    """What the master knows of one worker."""
+    """What the master knows of one worker; `pid` is 0 before it says that it was forked, and after its death."""
 
     worker: int
     generation: int
@@ -39,6 +39,7 @@ class Life(NamedTuple):
     since: float = 0.0
     due: float = 0.0  # WAITING: when to fork; LEAVING, CONDEMNED: when to kill
     quick_deaths: int = 0
+    last: bool = False  # told to leave: not respawned
 
 
 class Fork(NamedTuple):
@@ -81,6 +82,10 @@ class Tick(NamedTuple):
     """Time passed."""
 
 
+class Unforked(NamedTuple):
+    """The zygote that was asked for this worker is gone and has not forked it."""
+
+
 class Leave(NamedTuple):
     """Finish what is being served, or with `brutal` drop it; whoever is left after `mercy` seconds is killed."""
 
@@ -94,7 +99,11 @@ class Overdue(NamedTuple):
     grace: float
 
 
-Event = Spawned | Accepting | Died | Tick | Leave | Overdue
+class Alone(NamedTuple):
+    """No sibling of an overdue request is in time any more: there is nothing left to wait for."""
+
+
+Event = Spawned | Accepting | Died | Tick | Unforked | Leave | Overdue | Alone
 
 
 def decide(life: Life, event: Event, now: float) -> tuple[Life, list[Action]]:
@@ -108,30 +117,37 @@ def decide(life: Life, event: Event, now: float) -> tuple[Life, list[Action]]:
     if isinstance(event, Leave):
         return _leave(life, event, now)
     if isinstance(event, Overdue):
-        if life.phase not in {Phase.SERVING, Phase.LEAVING}:
-            return life, []
-        grace = max(event.grace, HARAKIRI_GRACE_SECONDS)
-        return life._replace(phase=Phase.CONDEMNED, due=now + grace), [Signal(signal.SIGUSR2)]
-    if life.phase is Phase.STARTING:
+        return _overdue(life, event, now)
+    if isinstance(event, Alone) and life.phase is Phase.CONDEMNED:
+        return life._replace(due=min(life.due, now + HARAKIRI_GRACE_SECONDS)), []
+    if isinstance(event, Unforked) and not life.pid and life.phase in {Phase.STARTING, Phase.LEAVING}:
+        return life._replace(since=now, phase=Phase.GONE if life.last else Phase.STARTING), []
+    if isinstance(event, Accepting) and life.phase is Phase.STARTING:
         return life._replace(phase=Phase.SERVING), []
     return life, []
+
+
+def respawn_delay(quick_deaths: int) -> float:
+    """Seconds to wait before starting again what has died `quick_deaths` times in a row without doing its work."""
+    return RESPAWN_DELAYS[min(quick_deaths, len(RESPAWN_DELAYS) - 1)]
 
 
 def next_due(life: Life) -> float | None:
     """When `Tick` may decide something; None when only events can."""
     if life.phase is Phase.STARTING:
         return life.since + START_SECONDS
-    return life.due if life.phase in {Phase.WAITING, Phase.LEAVING, Phase.CONDEMNED} else None
+    if life.phase is Phase.WAITING or (life.pid and life.phase in {Phase.LEAVING, Phase.CONDEMNED}):
+        return life.due
+    return None
 
 
 def _tick(life: Life, now: float) -> tuple[Life, list[Action]]:
     if life.phase is Phase.WAITING and now >= life.due:
         return life._replace(phase=Phase.STARTING, pid=0, since=now), [Fork()]
-    if life.phase is Phase.STARTING and now >= life.since + START_SECONDS and life.pid:
-        return life._replace(since=now), [
-            Note(f"worker {life.worker} (pid: {life.pid}) did not start within {START_SECONDS:.0f} seconds"),
-            Signal(signal.SIGKILL),
-        ]
+    if life.phase is Phase.STARTING and now >= life.since + START_SECONDS:
+        process = f" (pid: {life.pid})" if life.pid else ""
+        note = Note(f"worker {life.worker}{process} did not start within {START_SECONDS:.0f} seconds")
+        return life._replace(since=now), [note, Signal(signal.SIGKILL)] if life.pid else [note]
     if life.phase in {Phase.LEAVING, Phase.CONDEMNED} and life.pid and now >= life.due:
         notes: list[Action] = []
         if life.phase is Phase.LEAVING:
@@ -142,16 +158,16 @@ def _tick(life: Life, now: float) -> tuple[Life, list[Action]]:
 
 def _spawned(life: Life, event: Spawned, now: float) -> tuple[Life, list[Action]]:
     known = life._replace(pid=event.pid, since=now)
-    if life.phase in {Phase.LEAVING, Phase.GONE}:  # told to go while it was being forked
-        return known._replace(phase=Phase.LEAVING, due=max(life.due, now)), [Signal(signal.SIGHUP)]
+    if life.last:  # told to go while it was being forked
+        return known, [Signal(signal.SIGHUP)]
     return known, []
 
 
 def _died(life: Life, event: Died, now: float) -> tuple[Life, list[Action]]:
-    if life.phase is Phase.LEAVING:
+    if life.last:
         return life._replace(phase=Phase.GONE, pid=0), []
     quick = life.quick_deaths + 1 if now - life.since < QUICK_SECONDS else 0
-    delay = RESPAWN_DELAYS[min(quick, len(RESPAWN_DELAYS) - 1)]
+    delay = respawn_delay(quick)
     actions: list[Action] = [Note(f"{event.text} :( trying respawn ...")]
     if delay:
         actions.append(Note(f"worker respawning too fast !!! i have to sleep a bit ({delay:g} seconds)..."))
@@ -159,11 +175,20 @@ def _died(life: Life, event: Died, now: float) -> tuple[Life, list[Action]]:
 
 
 def _leave(life: Life, event: Leave, now: float) -> tuple[Life, list[Action]]:
-    if life.phase is Phase.WAITING:
+    if life.phase in {Phase.WAITING, Phase.GONE}:
         return life._replace(phase=Phase.GONE), []
-    if life.phase is Phase.GONE:
+    due = now + event.mercy
+    if life.phase in {Phase.LEAVING, Phase.CONDEMNED}:
+        due = min(due, life.due)  # being asked again is no reprieve
+    phase = Phase.CONDEMNED if life.phase is Phase.CONDEMNED else Phase.LEAVING
+    leaving = life._replace(phase=phase, due=due, last=True)
+    return leaving, [Signal(signal.SIGINT if event.brutal else signal.SIGHUP)] if life.pid else []
+
+
+def _overdue(life: Life, event: Overdue, now: float) -> tuple[Life, list[Action]]:
+    if not life.pid or life.phase not in {Phase.SERVING, Phase.LEAVING}:
         return life, []
-    leaving = life._replace(phase=Phase.LEAVING, due=now + event.mercy)
-    if not life.pid:
-        return leaving, []
-    return leaving, [Signal(signal.SIGINT if event.brutal else signal.SIGHUP)]
+    due = now + max(event.grace, HARAKIRI_GRACE_SECONDS)
+    if life.last:
+        due = min(due, life.due)
+    return life._replace(phase=Phase.CONDEMNED, due=due), [Signal(signal.SIGUSR2)]

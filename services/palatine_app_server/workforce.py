@@ -18,6 +18,7 @@ from palatine_app_server.logs import Logs
 from palatine_app_server.loop import Loop
 from palatine_app_server.reload_policy import Do
 from palatine_app_server.settings import AppSettings
+from palatine_app_server.slots import Slots
 from palatine_app_server.worker_policy import Life, Phase
 
 
@@ -25,6 +26,13 @@ class _Zygote(NamedTuple):
     pid: int
     orders: socket.socket
     generation: int
+
+
+class _Respawn(NamedTuple):
+    """When the serving generation gets another zygote, and how often one has died in a row before it had loaded."""
+
+    failures: int = 0
+    due: float | None = None
 
 
 class Workforce:
@@ -55,8 +63,12 @@ class Workforce:
         self._early_deaths: dict[int, int] = {}  # pids reaped before their "spawned" was read
         self._watch = DeadlineWatch(segment, settings.processes, settings.threads)
         self._server = segment.cells("server")
+        self._slots = Slots(segment, settings.threads)
+        self._respawn = _Respawn()
+        self._why = ""  # the last zygote that failed to load said so
         self.reload = reload_policy.State()
         self.stopping = False
+        self.paused = False
 
     # ------------------------------------------------------------------ what the master asks
 
@@ -70,8 +82,15 @@ class Workforce:
         self.stopping = True
         for key in list(self._lives):
             self._life_event(key, worker_policy.Leave(mercy, brutal))
-        for generation in list(self._zygotes):
+        for generation in {generation for generation, _ in self._lives} | set(self._zygotes):
             self._end_zygote(generation)
+
+    def toggle_pause(self) -> None:
+        """Have the workers take no requests, or take them again; the connections wait in the listen queue."""
+        self.paused = not self.paused
+        for life in self._lives.values():
+            if life.pid and life.phase is Phase.SERVING:  # one that starts says what it believes when it accepts
+                os.kill(life.pid, signal.SIGTSTP if self.paused else signal.SIGCONT)
 
     @property
     def finished(self) -> bool:
@@ -80,17 +99,17 @@ class Workforce:
 
     def tick(self, now: float) -> None:
         """Do what time has made due."""
+        if self._respawn.due is not None and now >= self._respawn.due and not self.stopping:
+            self._respawn = self._respawn._replace(due=None)
+            self._start_zygote(self.reload.serving)
         if self._settings.harakiri_seconds:
             self._look_for_overdue(now)
         for key, life in list(self._lives.items()):
+            if life.phase is Phase.CONDEMNED and not self._watch.siblings_busy(key[1], key[0] & 1, now):
+                self._life_event(key, worker_policy.Alone())
             due = worker_policy.next_due(life)
             if due is not None and now >= due:
                 self._life_event(key, worker_policy.Tick())
-            elif life.phase is Phase.CONDEMNED and not self._watch.siblings_busy(key[1], key[0] & 1, now):
-                grace_over = life.due - worker_policy.HARAKIRI_GRACE_SECONDS
-                if now >= min(life.due, grace_over):
-                    self._life_event(key, worker_policy.Tick())
-
         if self.reload.stage is reload_policy.Stage.RETIRING and not self._others_left():
             self._reload_event(reload_policy.Event.OLD_GONE)
 
@@ -103,6 +122,8 @@ class Workforce:
     def next_due(self, now: float) -> float | None:
         """When `tick` should be called next."""
         moments = [due for life in self._lives.values() if (due := worker_policy.next_due(life)) is not None]
+        if self._respawn.due is not None and not self.stopping:
+            moments.append(self._respawn.due)
         if self._settings.harakiri_seconds:
             deadline = self._watch.next_deadline(now)
             if deadline is not None:
@@ -119,15 +140,23 @@ class Workforce:
             if life.pid == pid:
                 self._worker_died(key, pid, status)
                 return True
-        self._early_deaths[pid] = status
+        if self._awaiting():  # else it is an orphan of the app's, and its number may come again
+            self._early_deaths[pid] = status
         return False
 
-    def accepting(self, worker: int, generation: int) -> None:
-        """A worker says that it takes requests."""
+    def _awaiting(self) -> bool:
+        """Whether a worker may exist that has not said so yet."""
+        return any(not life.pid and life.phase not in {Phase.WAITING, Phase.GONE} for life in self._lives.values())
+
+    def accepting(self, worker: int, generation: int, *, paused: bool) -> None:
+        """A worker says that it takes requests, or would if it were not `paused`."""
         key = (generation, worker)
         if key not in self._lives:
             return
         self._life_event(key, worker_policy.Accepting())
+        pid = self._lives[key].pid
+        if pid and paused is not self.paused:
+            os.kill(pid, signal.SIGTSTP if self.paused else signal.SIGCONT)
         lives = [life for (number, _), life in self._lives.items() if number == self.reload.coming]
         if lives and all(life.phase is Phase.SERVING for life in lives):
             self._reload_event(reload_policy.Event.READY)
@@ -135,10 +164,6 @@ class Workforce:
     def workers(self) -> Iterator[Life]:
         """Every worker that has a process."""
         return (life for life in self._lives.values() if life.pid)
-
-    def serving_pids(self) -> list[tuple[int, int]]:
-        """(index, pid) of the workers that take requests."""
-        return [(life.worker, life.pid) for life in self._lives.values() if life.phase is Phase.SERVING]
 
     # ------------------------------------------------------------------ generations
 
@@ -148,6 +173,7 @@ class Workforce:
         for action in actions:
             self._carry_out(action, before)
         if self.reload.serving != before.serving:
+            self._respawn = _Respawn()
             self._server[self._segment.word("server", "generation")] = self.reload.serving
             self._server[self._segment.word("server", "last_reload")] = int(time.time())
             self._on_ready()
@@ -161,26 +187,36 @@ class Workforce:
             self._retire(before.serving, self._settings.mercy_seconds)
             self._count("reloads")
         elif action is Do.ABANDON:
-            self._logs.say("the new generation could not be started: the old one goes on serving")
+            why = f" ({self._why})" if self._why else ""
+            self._logs.say(f"the new generation could not be started{why}: the old one goes on serving")
             self._count("reload_failures")
             self._retire(before.coming, 0)
         elif action is Do.GIVE_UP:
             self._on_fatal(exits.NO_APP)
 
     def _start_zygote(self, generation: int) -> None:
+        must_load = self._settings.need_app or generation > 1 or self.reload.serving > 0
+        self._why = ""
         ours, theirs = channel.pair()
         pid = os.fork()
         if pid == 0:
-            self._in_child()
-            ours.close()
-            for other in self._zygotes.values():
-                other.orders.close()
-            zygote.run(self._inheritance(generation), theirs)
+            try:
+                self._in_child()
+                ours.close()
+                for other in self._zygotes.values():
+                    other.orders.close()
+                zygote.run(self._inheritance(generation)._replace(must_load=must_load), theirs)
+            finally:
+                os._exit(exits.FAILURE)
         theirs.close()
         ours.setblocking(False)
-        self._zygotes[generation] = _Zygote(pid, ours, generation)
+        started = _Zygote(pid, ours, generation)
+        self._zygotes[generation] = started
         self._server[self._segment.word("server", "zygote_pid")] = pid
-        self._loop.watch(ours.fileno(), lambda: self._hear(generation))
+        self._loop.watch(ours.fileno(), lambda: self._hear(started))
+        for key, life in self._lives.items():  # what its predecessor was asked for and did not do
+            if key[0] == generation and life.phase is Phase.STARTING and not life.pid:
+                self._ask_for(key)
 
     def _start_workers(self, generation: int) -> None:
         now = time.monotonic()
@@ -191,35 +227,43 @@ class Workforce:
             self._life_event(key, worker_policy.Tick())
 
     def _retire(self, generation: int, mercy: float) -> None:
-        self._end_zygote(generation)
         for key in [key for key in self._lives if key[0] == generation]:
             self._life_event(key, worker_policy.Leave(mercy, brutal=not mercy))
+        self._end_zygote(generation)
 
     def _end_zygote(self, generation: int) -> None:
-        """Close its orders: it ends by itself. One that still imports is killed."""
+        """It may be importing, so it is killed; what it has forked is heard of when it is reaped."""
         gone = self._zygotes.get(generation)
         if gone is None:
-            return
-        self._loop.forget(gone.orders.fileno())
-        gone.orders.close()
-        os.kill(gone.pid, signal.SIGKILL)
+            self._nothing_more_from(generation)
+        else:
+            os.kill(gone.pid, signal.SIGKILL)
+
+    def _nothing_more_from(self, generation: int) -> None:
+        for key in [key for key, life in self._lives.items() if key[0] == generation and not life.pid]:
+            self._life_event(key, worker_policy.Unforked())
 
     def _zygote_died(self, generation: int, status: int) -> None:
         gone = self._zygotes.pop(generation)
         if gone.orders.fileno() >= 0:
+            self._hear(gone)  # of workers forked just before
             self._loop.forget(gone.orders.fileno())
-            gone.orders.close()
-        if self.stopping or generation not in {self.reload.serving, self.reload.coming}:
+            gone.orders.close()  # one that has not said its name yet cannot, and ends
+        self._nothing_more_from(generation)
+        if self.stopping:
             return
         if generation == self.reload.coming:
             self._reload_event(reload_policy.Event.FAILED)
-            return
-        self._logs.say(f"zygote of generation {generation} (pid: {gone.pid}) {_words(status)}, starting another")
-        self._start_zygote(generation)
+        elif generation == self.reload.serving:
+            delay = worker_policy.respawn_delay(self._respawn.failures)
+            later = f" in {delay:g} seconds" if delay else ""
+            self._logs.say(
+                f"zygote of generation {generation} (pid: {gone.pid}) {_words(status)}, starting another{later}"
+            )
+            self._respawn = _Respawn(self._respawn.failures + 1, time.monotonic() + delay)
 
-    def _hear(self, generation: int) -> None:
-        teller = self._zygotes.get(generation)
-        while teller is not None and teller.orders.fileno() >= 0:
+    def _hear(self, teller: _Zygote) -> None:
+        while True:
             try:
                 message = channel.receive(teller.orders)
             except BlockingIOError:
@@ -229,42 +273,30 @@ class Workforce:
             if message is None:
                 self._loop.forget(teller.orders.fileno())  # its death is reaped; nothing more comes from here
                 return
-            self._obey(generation, message)
-            teller = self._zygotes.get(generation)
+            self._obey(teller.generation, message)
 
     def _obey(self, generation: int, message: dict[str, Any]) -> None:
-        if message["op"] == "spawned":
+        op = message["op"]
+        if op == "spawned":
             self._spawned((generation, int(message["worker"])), int(message["pid"]))
-        elif message["op"] == "loaded" or (message["op"] == "failed" and self._may_serve_without_app(generation)):
-            if generation == self.reload.coming:
-                self._reload_event(reload_policy.Event.LOADED)
-            else:  # another zygote for a generation that serves already: fork what its predecessor could not
-                self._retry_forks(generation)
-
-    def _may_serve_without_app(self, generation: int) -> bool:
-        return generation == 1 and not self._settings.need_app
-
-    def _retry_forks(self, generation: int) -> None:
-        now = time.monotonic()
-        for key, life in list(self._lives.items()):
-            if key[0] == generation and life.phase is Phase.STARTING and not life.pid:
-                self._lives[key] = life._replace(phase=Phase.WAITING, due=now)
-                self._life_event(key, worker_policy.Tick())
+            return
+        if op == "failed":
+            self._why = str(message["error"])
+            if generation > 1 or self._settings.need_app or self.reload.serving:
+                return  # it ends, and its death is the failure
+        if generation == self.reload.coming:
+            self._reload_event(reload_policy.Event.LOADED)
+        elif generation == self.reload.serving:
+            self._respawn = _Respawn()
 
     # ------------------------------------------------------------------ workers
 
     def _spawned(self, key: tuple[int, int], pid: int) -> None:
-        if key not in self._lives:
+        if key not in self._lives or self._lives[key].pid:
             os.kill(pid, signal.SIGKILL)
             return
-        row = self._slot(key[1])
-        respawned = row["respawn_count"].get() > 0
-        row["respawn_count"].add(1)
-        row["pid"].set(pid)
-        row["generation"].set(key[0])
-        row["last_spawn"].set(int(time.time()))
-        row["requests_at_spawn"].set(self._requests_of(key[1]))
-        if respawned and self._lives[key].generation == self.reload.serving:
+        respawned = self._slots.spawned(key[1], key[0], pid)
+        if respawned and key[0] == self.reload.serving:
             self._logs.say(f"Respawned uWSGI worker {key[1]} (new pid: {pid})")
         else:
             self._logs.say(f"spawned uWSGI worker {key[1]} (pid: {pid}, cores: {self._settings.threads})")
@@ -272,34 +304,23 @@ class Workforce:
         early = self._early_deaths.pop(pid, None)
         if early is not None:
             self._worker_died(key, pid, early)
+        if not self._awaiting():
+            self._early_deaths.clear()
 
     def _worker_died(self, key: tuple[int, int], pid: int, status: int) -> None:
-        row = self._slot(key[1])
-        row["last_exit_status"].set(status)
-        if row["pid"].get() == pid:
-            row["pid"].set(0)
-        before = self._lives[key].phase
-        self._clear_cores(key)
-        code = os.waitstatus_to_exitcode(status)
-        self._life_event(key, worker_policy.Died(status, f"DAMN ! worker {key[1]} (pid: {pid}) {_words(status)}"))
-        if before is Phase.LEAVING:
-            ended = "buried" if self.stopping else "killed successfully"
-            self._logs.say(f"worker {key[1]} {ended} (pid: {pid})")
-        elif key[0] == self.reload.coming and (code == exits.NO_APP or before is Phase.STARTING):
-            self._reload_event(reload_policy.Event.FAILED)
-        elif code == exits.NO_APP:
-            self._on_fatal(exits.NO_APP)
-
-    def _clear_cores(self, key: tuple[int, int]) -> None:
-        """A dead worker serves nothing: its writer is gone, so the master may write its rows."""
         generation, worker = key
-        words = [self._segment.word("cores", name) for name in ("in_request", "harakiri_deadline_ms")]
-        for core in range(self._settings.threads):
-            cells = self._segment.cells("cores", (worker - 1) * self._settings.threads + core, generation & 1)
-            for word in words:
-                cells[word] = 0
-        row = self._segment.cells("workers", worker - 1, generation & 1)
-        row[self._segment.word("workers", "accepting")] = 0
+        before = self._lives[key]
+        self._slots.died(worker, generation, pid, status)
+        code = os.waitstatus_to_exitcode(status)
+        self._life_event(key, worker_policy.Died(status, f"DAMN ! worker {worker} (pid: {pid}) {_words(status)}"))
+        if before.last:
+            ended = "buried" if self.stopping else "killed successfully"
+            self._logs.say(f"worker {worker} {ended} (pid: {pid})")
+        elif generation == self.reload.coming:
+            if code == exits.NO_APP or (before.phase is Phase.STARTING and self.reload.serving):
+                self._reload_event(reload_policy.Event.FAILED)
+        elif code == exits.NO_APP and self._settings.need_app:
+            self._on_fatal(exits.NO_APP)
 
     def _life_event(self, key: tuple[int, int], event: worker_policy.Event) -> None:
         life, actions = worker_policy.decide(self._lives[key], event, time.monotonic())
@@ -309,6 +330,7 @@ class Workforce:
                 case worker_policy.Fork():
                     self._ask_for(key)
                 case worker_policy.Signal(number):
+                    assert life.pid, "pid 0 would be our whole process group"
                     os.kill(life.pid, number)  # not reaped yet, so the pid is still its own
                 case worker_policy.Note(text):
                     self._logs.say(text)
@@ -318,9 +340,9 @@ class Workforce:
     def _ask_for(self, key: tuple[int, int]) -> None:
         parent = self._zygotes.get(key[0])
         if parent is None or parent.orders.fileno() < 0:
-            return  # its successor will be told by _retry_forks
+            return  # its successor will be asked
         try:
-            channel.send(parent.orders, {"op": "fork", "worker": key[1]})
+            channel.send(parent.orders, {"op": "fork", "worker": key[1], "paused": self.paused})
         except OSError as error:
             self._logs.say(f"zygote of generation {key[0]} cannot be told to fork: {error.strerror}")
 
@@ -329,14 +351,15 @@ class Workforce:
     def _look_for_overdue(self, now: float) -> None:
         for late in self._watch.overdue(now):
             for key, life in list(self._lives.items()):
-                if key[1] == late.worker and key[0] & 1 == late.bank and life.phase in {Phase.SERVING, Phase.LEAVING}:
+                at_work = life.pid and life.phase in {Phase.SERVING, Phase.LEAVING}
+                if at_work and key[1] == late.worker and key[0] & 1 == late.bank:
                     self._announce_harakiri(late, life.pid)
-                    self._slot(late.worker)["harakiri_count"].add(1)
+                    self._slots.harakiri(late.worker)
                     grace = min(late.grace, float(self._settings.mercy_seconds))
                     self._life_event(key, worker_policy.Overdue(grace))
 
     def _announce_harakiri(self, late: OverdueRequest, pid: int) -> None:
-        method, uri, _host, peer = (late.activity.decode("latin-1").split("\0") + [""] * 4)[:4]
+        method, uri, _host, peer = (self._watch.activity(late).split("\0") + [""] * 4)[:4]
         say, worker = self._logs.say_dated, late.worker
         say(f"*** HARAKIRI ON WORKER {worker} (pid: {pid}, try: 1, graceful: yes) ***")
         say(f"HARAKIRI !!! worker {worker} status !!!")
@@ -344,41 +367,8 @@ class Workforce:
         say(f"HARAKIRI !!! end of worker {worker} status !!!")
         self._logs.say(f"HARAKIRI triggered by worker {worker} core {late.core} !!!")
 
-    # ------------------------------------------------------------------ rows
-
-    def _slot(self, worker: int) -> dict[str, "Cell"]:
-        cells = self._segment.cells("slots", worker - 1)
-        names = ("pid", "respawn_count", "generation", "last_spawn", "requests_at_spawn", "last_exit_status",
-                 "harakiri_count")  # fmt: skip
-        return {name: Cell(cells, self._segment.word("slots", name)) for name in names}
-
-    def _requests_of(self, worker: int) -> int:
-        word, threads = self._segment.word("cores", "requests"), self._settings.threads
-        rows = range((worker - 1) * threads, worker * threads)
-        return sum(self._segment.cells("cores", row, bank)[word] for row in rows for bank in (0, 1))
-
     def _count(self, name: str) -> None:
         self._server[self._segment.word("server", name)] += 1
-
-
-class Cell(NamedTuple):
-    """One word of a row the master owns."""
-
-    cells: memoryview
-    word: int
-
-    def get(self) -> int:
-        """Its value."""
-        value: int = self.cells[self.word]
-        return value
-
-    def set(self, value: int) -> None:
-        """Store a value."""
-        self.cells[self.word] = value
-
-    def add(self, value: int) -> None:
-        """Add to it; the master is its one writer."""
-        self.cells[self.word] += value
 
 
 def _words(status: int) -> str:

@@ -3,7 +3,7 @@
 The master forks it (the master itself never imports an app), and talks to it over one SOCK_SEQPACKET pair:
 
     zygote → master   {"op": "loaded", "seconds": s} or {"op": "failed", "error": text}
-    master → zygote   {"op": "fork", "worker": n}
+    master → zygote   {"op": "fork", "worker": n, "paused": bool}
     worker → master   {"op": "spawned", "worker": n, "pid": p}   over the same pair, first thing it does
 
 A worker is forked twice, so that it becomes a child of the master (a subreaper), who reaps and respawns it, also when
@@ -19,6 +19,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 from palatine import exits
@@ -26,8 +27,9 @@ from palatine.counters import Segment
 from palatine_app_server import channel, linux, loader
 from palatine_app_server.api import Api, ApiSettings
 from palatine_app_server.ledger import Ledger
+from palatine_app_server.request import WorkerSettings
 from palatine_app_server.settings import AppSettings
-from palatine_app_server.worker import Doors, Worker, WorkerSettings, leave
+from palatine_app_server.worker import ORPHAN_SIGNAL, Doors, Worker, leave
 
 
 class Inheritance(NamedTuple):
@@ -41,10 +43,20 @@ class Inheritance(NamedTuple):
     generation: int
     master_pid: int
     log_fd: int  # becomes stdout and stderr; -1 keeps the master's
+    must_load: bool = False  # without its app this generation is of no use: another one serves, or need-app is set
 
 
 def run(inheritance: Inheritance, orders: socket.socket) -> NoReturn:
     """The zygote's life, in the freshly forked child; ends when the master closes `orders` or dies."""
+    try:
+        code = _live(inheritance, orders)
+    except BaseException:  # noqa: BLE001 - nothing may climb into the master's frames
+        traceback.print_exc()
+        code = exits.FAILURE
+    os._exit(code)
+
+
+def _live(inheritance: Inheritance, orders: socket.socket) -> int:
     linux.die_with_parent(inheritance.master_pid)
     _own_signals()
     _own_streams(inheritance.log_fd)
@@ -59,46 +71,50 @@ def run(inheritance: Inheritance, orders: socket.socket) -> NoReturn:
     except loader.AppError as error:
         _report(error)
         channel.send(orders, {"op": "failed", "error": str(error)})
-        if inheritance.settings.need_app or inheritance.generation > 1:
-            os._exit(exits.NO_APP)
+        if inheritance.must_load:
+            return exits.NO_APP
     else:
         channel.send(orders, {"op": "loaded", "seconds": int(time.monotonic() - started)})
     gc.collect()
     gc.freeze()  # a collection in a worker would otherwise touch, and so copy, every page it shares with us
-    _serve_orders(inheritance, orders, api, app)
-    os._exit(exits.OK)
-
-
-def _serve_orders(inheritance: Inheritance, orders: socket.socket, api: Api, app: Any) -> None:
     while True:
-        try:
-            order = channel.receive(orders)
-        except OSError:
-            return
+        order = channel.receive(orders)
         if order is None:
-            return
+            return exits.OK
         if order["op"] == "fork":
-            _fork_twice(int(order["worker"]), inheritance, orders, api, app)
+            _fork_twice(order, inheritance, orders, api, app)
 
 
-def _fork_twice(worker: int, inheritance: Inheritance, orders: socket.socket, api: Api, app: Any) -> None:
+def _fork_twice(order: dict[str, Any], inheritance: Inheritance, orders: socket.socket, api: Api, app: Any) -> None:
+    """Fork a worker whose parent is the master."""
     middle = os.fork()
     if middle:
-        os.waitpid(middle, 0)
+        _, status = os.waitpid(middle, 0)
+        if status:
+            raise ChildProcessError(f"worker {order['worker']} could not be forked")
         return
-    if os.fork():
-        os._exit(0)
+    middle = os.getpid()
     try:
-        channel.send(orders, {"op": "spawned", "worker": worker, "pid": os.getpid()})
+        worker = os.fork()
+    except OSError:
+        os._exit(exits.FAILURE)
+    if worker:
+        os._exit(exits.OK)
+    try:
+        for number in (signal.SIGHUP, signal.SIGINT):  # until it serves, a worker told to go may just go
+            signal.signal(number, signal.SIG_DFL)
+        linux.wait_for_orphaning(middle)
+        linux.die_with_parent(inheritance.master_pid, ORPHAN_SIGNAL)
+        channel.send(orders, {"op": "spawned", "worker": order["worker"], "pid": os.getpid()})
         orders.close()
-        code = _work(worker, inheritance, api, app)
+        code = _work(int(order["worker"]), inheritance, api, app, paused=bool(order.get("paused")))
     except BaseException:  # noqa: BLE001 - nothing may climb into the zygote's frames
         traceback.print_exc()
         code = exits.FAILURE
     leave(code, api.run_atexit)
 
 
-def _work(worker: int, inheritance: Inheritance, api: Api, app: Any) -> int:
+def _work(worker: int, inheritance: Inheritance, api: Api, app: Any, *, paused: bool) -> int:
     settings, segment = inheritance.settings, inheritance.segment
     bank = inheritance.generation & 1
     if settings.lazy_apps:
@@ -106,7 +122,7 @@ def _work(worker: int, inheritance: Inheritance, api: Api, app: Any) -> int:
             app = _load(settings)
         except loader.AppError as error:
             _report(error)
-            if settings.need_app:
+            if inheritance.must_load:
                 return exits.NO_APP
     ledgers = [Ledger(segment, (worker - 1) * settings.threads + core, bank) for core in range(settings.threads)]
     for ledger in ledgers:
@@ -117,6 +133,7 @@ def _work(worker: int, inheritance: Inheritance, api: Api, app: Any) -> int:
             threads=settings.threads,
             limits=settings.limits,
             harakiri_seconds=settings.harakiri_seconds,
+            mercy_seconds=settings.mercy_seconds,
             log_requests=settings.log.log_requests,
             multiprocess=settings.processes > 1,
         ),
@@ -126,15 +143,22 @@ def _work(worker: int, inheritance: Inheritance, api: Api, app: Any) -> int:
         on_signal=_counting_signals(api, segment, worker, bank),
         total_requests=api.total_requests,
         on_exit=api.run_atexit,
+        on_pause=partial(_show_pause, segment, worker, bank),
+        paused=paused,
     )
     api.enter_worker(worker)
+    server.install_signals()
     cells = segment.cells("workers", worker - 1, bank)
     cells[segment.word("workers", "accepting")] = 1
     channel.send(
         inheritance.master,
-        {"op": "accepting", "worker": worker, "generation": inheritance.generation, "pid": os.getpid()},
+        {"op": "accepting", "worker": worker, "generation": inheritance.generation, "paused": paused},
     )
     return server.run()
+
+
+def _show_pause(segment: Segment, worker: int, bank: int, paused: bool) -> None:  # noqa: FBT001 - a callback's only word
+    segment.cells("workers", worker - 1, bank)[segment.word("workers", "suspended")] = int(paused)
 
 
 def _counting_signals(api: Api, segment: Segment, worker: int, bank: int) -> Callable[[int], None]:

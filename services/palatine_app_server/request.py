@@ -1,0 +1,214 @@
+"""One request in a worker: from the variables a connection has read to the app's answer, the counters and the log line.
+
+Whatever an app does ends here: no exception of its climbs into the loop that serves the other clients.
+"""
+
+import contextlib
+import io
+import os
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from palatine.codec.uwsgi_packet import vars_size
+from palatine_app_server import request_log
+from palatine_app_server.connection import ClientGoneError, Connection, Limits
+from palatine_app_server.ledger import Ledger
+from palatine_app_server.response import DateHeader, FileWrapper, Response
+
+WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Any]
+
+_HTTPS: Final = frozenset({"on", "1", "true"})
+_OVERDUE: Final = b"The request took too long.\n"
+_GATEWAY_TIMEOUT: Final = (
+    b"HTTP/1.1 504 Gateway Timeout\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b"
+    % (len(_OVERDUE), _OVERDUE)
+)
+
+
+class WorkerSettings(NamedTuple):
+    """What a worker needs of the config; times in seconds."""
+
+    worker: int  # 1-based
+    threads: int
+    limits: Limits
+    harakiri_seconds: int
+    mercy_seconds: int
+    log_requests: bool
+    multiprocess: bool
+
+
+class Core:
+    """One thread's share of a worker: its ledger and the request it is in."""
+
+    __slots__ = ("connection", "id", "ledger", "may_keep", "response", "started_ns")
+
+    def __init__(self, number: int, ledger: Ledger) -> None:
+        self.id = number
+        self.ledger = ledger
+        self.connection: Connection | None = None
+        self.response: Response | None = None
+        self.started_ns = 0
+        self.may_keep: Callable[[], bool] = bool
+
+
+class Requests:
+    """Calls the app; `may_keep` says whether a core's connection may stay open after its response."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        ledgers: Sequence[Ledger],
+        app: WsgiApp | None,
+        *,
+        total_requests: Callable[[], int],
+        may_keep: Callable[[Core], bool],
+    ) -> None:
+        self._settings = settings
+        self._app = app
+        self._total_requests = total_requests
+        self._date = DateHeader()
+        self._pid = os.getpid()
+        self.cores = [Core(number, ledger) for number, ledger in enumerate(ledgers)]
+        for core in self.cores:
+            core.may_keep = partial(may_keep, core)
+        self._wsgi_base: dict[str, Any] = {
+            "wsgi.version": (1, 0),
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": settings.threads > 1,
+            "wsgi.multiprocess": settings.multiprocess,
+            "wsgi.run_once": False,
+            "wsgi.file_wrapper": FileWrapper,
+            "uwsgi.version": b"2.0.31",
+            "uwsgi.node": socket.gethostname().encode(),
+        }
+
+    def answer(self, core: Core, connection: Connection) -> bool:
+        """Call the app and send what it says; whether the connection lives on."""
+        head, ledger, settings = connection.head, core.ledger, self._settings
+        assert head is not None
+        environ: dict[str, Any] = dict(connection.environ)
+        get = environ.get
+        started_ns = core.started_ns = time.monotonic_ns()
+        unix_us = time.time_ns() // 1000
+        framed = connection.listener.protocol != "uwsgi"
+        response = Response(
+            connection,
+            framed=framed,
+            http11=head.http11,
+            keep_alive=head.keep_alive,
+            may_keep=core.may_keep,
+            head_only=framed and environ["REQUEST_METHOD"] == "HEAD",
+            date=self._date.at(unix_us // 1_000_000),
+        )
+        core.connection, core.response = connection, response
+        ledger.begin(
+            unix_us,
+            f"{environ['REQUEST_METHOD']}\0{get('REQUEST_URI', '')}\0{get('HTTP_HOST', '')}\0"
+            f"{get('REMOTE_ADDR', '')}".encode("latin-1"),
+        )
+        if settings.harakiri_seconds:
+            ledger.arm(started_ns // 1_000_000 + settings.harakiri_seconds * 1000)
+        environ.update(self._wsgi_base)
+        environ["wsgi.url_scheme"] = get("UWSGI_SCHEME") or ("https" if get("HTTPS", "").lower() in _HTTPS else "http")
+        environ["wsgi.input"] = connection.body if connection.body is not None else io.BytesIO()
+        if settings.threads > 1:
+            environ["uwsgi.core"] = core.id
+        alive = self._call_app(core, environ, response) and response.keep_alive
+        micros = (time.monotonic_ns() - started_ns) // 1000
+        core.connection = core.response = None
+        if settings.harakiri_seconds:
+            ledger.arm(0)
+        ledger.end(micros, response.body_bytes + response.header_bytes)
+        if settings.log_requests:
+            self._log(core, connection.environ, response, unix_us // 1_000_000, micros)
+        if alive:
+            connection.finish(time.monotonic())
+        return alive
+
+    def refuse_overdue(self) -> None:
+        """Harakiri: tell the clients of overdue requests that no answer will come. Runs in a signal handler."""
+        now_ms = time.monotonic_ns() // 1_000_000
+        for core in self.cores:
+            connection, response = core.connection, core.response
+            if connection is None or response is None or response.head_sent or not core.ledger.overdue(now_ms):
+                continue
+            response.abandon()
+            try:
+                os.write(connection.fd, _GATEWAY_TIMEOUT)
+            except OSError:
+                continue  # the client did not wait
+
+    def _call_app(self, core: Core, environ: dict[str, Any], response: Response) -> bool:
+        """Run the app; False when the connection must end."""
+        if self._app is None:
+            log("--- no python application found, check your startup logs for errors ---\n")
+            response.keep_alive = False
+            return self._send_error(core, response)
+        result = None
+        try:
+            result = self._app(environ, response.start_response)
+            response.send_result(result)
+        except ClientGoneError:
+            core.ledger.count(core.ledger.write_errors)
+            return False
+        except BaseException:  # noqa: BLE001 - whatever an app raises is its client's 500 and nobody else's business
+            _print_exception()
+            core.ledger.count_exception()
+            return not response.head_sent and self._send_error(core, response)
+        finally:
+            close = getattr(result, "close", None)
+            if close is not None:
+                self._close_result(core, close)
+        return True
+
+    @staticmethod
+    def _close_result(core: Core, close: Callable[[], Any]) -> None:
+        try:
+            close()
+        except BaseException:  # noqa: BLE001 - likewise; the response is complete
+            _print_exception()
+            core.ledger.count_exception()
+
+    @staticmethod
+    def _send_error(core: Core, response: Response) -> bool:
+        try:
+            response.send_plain("500 Internal Server Error", "Internal Server Error")
+        except ClientGoneError:
+            core.ledger.count(core.ledger.write_errors)
+            return False
+        return True
+
+    def _log(self, core: Core, environ: dict[str, str], response: Response, started: int, micros: int) -> None:
+        served = request_log.Served(
+            pid=self._pid,
+            app=0 if self._app is not None else -1,
+            app_requests=sum(each.ledger.app_requests for each in self.cores) if self._app is not None else -1,
+            total_requests=self._total_requests(),
+            environ_items=len(environ),
+            environ_bytes=vars_size(environ),
+            started=started,
+            micros=micros,
+            body_bytes=response.body_bytes,
+            status=response.status,
+            header_count=response.header_count,
+            header_bytes=response.header_bytes,
+            switches=response.switches,
+            core=core.id,
+        )
+        log(request_log.line(served, environ))
+
+
+def log(line: str) -> None:
+    """Write one line. A log that is full or gone costs no client its answer."""
+    with contextlib.suppress(OSError):
+        os.write(2, line.encode("latin-1", "replace"))
+
+
+def _print_exception() -> None:
+    with contextlib.suppress(OSError, ValueError):  # likewise
+        traceback.print_exc()

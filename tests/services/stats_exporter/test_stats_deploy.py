@@ -2,6 +2,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+
 from running import run
 
 DEPLOY = Path(__file__).parents[3] / "deploy"

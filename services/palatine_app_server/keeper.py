@@ -20,6 +20,7 @@ Signals: TERM leaves once the last vassal is gone (a supervisor sends it to a wh
 import contextlib
 import ctypes
 import gc
+import importlib
 import os
 import resource
 import select
@@ -294,9 +295,9 @@ def main(argv: Sequence[str] | None = None, serve: Serve = serve_app) -> int:
 
 def _warm(serve: Serve) -> None:
     """Load what every vassal needs before the first fork, and keep the collector's hands off the shared pages."""
+    for codec in ("ascii", "idna", "latin_1"):  # loaded on first use, when another uid may not be able to read them
+        importlib.import_module(f"encodings.{codec}")
     if serve is serve_app:
-        import palatine_app_server.__main__ as app_server
-
-        assert callable(app_server.serve)
+        importlib.import_module("palatine_app_server.__main__")
     gc.collect()
     gc.freeze()

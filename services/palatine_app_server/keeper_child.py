@@ -51,6 +51,7 @@ def serve_app(argv: list[str], environ: dict[str, str], cwd: str) -> int:
 def enter(birth: Birth, serve: Serve) -> int:
     """Become the vassal; returns its exit code when it ends, or never if another program takes the process."""
     order = birth.order
+    birth = birth._replace(pipe=_lowest(birth.pipe), config=_lowest(birth.config))
     try:
         _settle(birth)
         environ = _environment(birth)
@@ -70,6 +71,18 @@ def enter(birth: Birth, serve: Serve) -> int:
         traceback.print_exc()
         _complain(birth.pipe, f"{order.name}: {traceback.format_exc().splitlines()[-1]}")
         return SOFTWARE
+
+
+def _lowest(descriptor: int) -> int:
+    """The same with the lowest free number: a vassal may be a shell script, and those write to `>&3`, not to `>&12`."""
+    if descriptor < 0:
+        return descriptor
+    low = os.dup(descriptor)
+    if low > descriptor:
+        os.close(low)
+        return descriptor
+    os.close(descriptor)
+    return low
 
 
 def _settle(birth: Birth) -> None:

@@ -41,17 +41,17 @@ EXIT STATUS
     78 the configuration is wrong.
 """
 
-import fcntl
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 from palatine import places
 from palatine.daemon import Context, Spec, run
+from palatine.daemon.privileges import PARENT_VARIABLE
 from palatine.errors import PalatineError
 from palatine.schema import EMPEROR
+from palatine_emperor.locks import is_locked
 from palatine_emperor.settings import Settings, Words, read_words
 
 _UMBRELLA: Final = "PALATINE_UMBRELLA"
@@ -65,11 +65,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     cwd = os.getcwd()
     umbrella = os.environ.pop(_UMBRELLA, "") == "1"
+    alone = umbrella and PARENT_VARIABLE not in os.environ  # `palatine up` runs the other daemons itself
 
     async def govern(ctx: Context) -> None:
         from palatine_emperor.government import Government  # with zmq and more, not needed for --help or a bad config
 
-        await Government(ctx, lambda: read_words(words, cwd).over(ctx.settings), umbrella=umbrella).run()
+        government = Government(ctx, lambda: read_words(words, cwd).over(ctx.settings), umbrella=umbrella, alone=alone)
+        await government.run()
 
     spec = Spec("emperor", __doc__ or "", govern, EMPEROR, config=Settings, drain_seconds=_DRAIN_SECONDS)
     if _ABOUT & set(words):
@@ -92,25 +94,9 @@ def _daemon_words(read: Words, *, umbrella: bool) -> list[str]:
         words += ["--log-format", "console"]
     if umbrella and "--runtime-dir" not in words:
         runtime = places.runtime_dir()
-        if _governed(runtime / "emperor" / "ctl.lock"):
+        if is_locked(runtime / "emperor" / "ctl.lock"):
             words += ["--runtime-dir", str(runtime / f"emperor-{os.getpid()}")]
     return words
-
-
-def _governed(lock: Path) -> bool:
-    """Whether a live emperor holds the lock; it never waits for it."""
-    try:
-        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(descriptor)
 
 
 if __name__ == "__main__":

@@ -20,10 +20,12 @@ from palatine_emperor.composer import Composer
 from palatine_emperor.control import DESK, Desk
 from palatine_emperor.court import Court
 from palatine_emperor.deploy_journal import open_journal
+from palatine_emperor.entourage import STATS_EXPORTER, Entourage
 from palatine_emperor.hands import Hands
 from palatine_emperor.keeper_link import open_keeper
 from palatine_emperor.settings import Settings
 from palatine_emperor.stats_socket import StatsSocket
+from palatine_emperor.stop_hook import HOOK_SECONDS, run_stop_hook
 from palatine_emperor.supervisor import Supervisor
 from palatine_emperor.vassal import Phase, Vassal
 from palatine_emperor.vassal_note import split_key
@@ -38,14 +40,16 @@ _KILLED_SECONDS: Final = 10.0
 class Government:
     """One emperor: made when its daemon runs, governs until told to leave.
 
-    `read_settings` gives the settings as they stand now; `umbrella` says that vassals end with this emperor.
+    `read_settings` gives the settings as they stand now; `umbrella` says that vassals end with this emperor, `alone`
+    that it brings the daemons they need.
     """
 
-    def __init__(self, ctx: Context, read_settings: Callable[[], Settings], *, umbrella: bool) -> None:
+    def __init__(self, ctx: Context, read_settings: Callable[[], Settings], *, umbrella: bool, alone: bool) -> None:
         self._ctx = ctx
         self._read_settings = read_settings
         self._settings = read_settings()
         self._umbrella = umbrella
+        self._alone = alone
         self._cwd = os.getcwd()
         self._offset = time.time() - time.monotonic()
         json = ctx.args.log_format == "json"
@@ -53,7 +57,9 @@ class Government:
         self._journal = open_journal(ctx.state_dir)
         base = str(Path(ctx.args.state_dir).absolute()) if ctx.args.state_dir else ""
         self._composer = Composer(self._settings, ctx.runtime_dir, base, os.environ)
-        self._supervisor = Supervisor(self._settings.limits, self._voice.say, self._changed, time.monotonic)
+        self._supervisor = Supervisor(
+            self._settings.limits, self._voice.say, self._changed, time.monotonic, self._buried
+        )
         self._court = Court(self._settings, self._journal, self._cwd, self._supervisor.report)
         self._desk = Desk(
             self._supervisor,
@@ -69,6 +75,7 @@ class Government:
         )
         self._dirty = trio.Event()
         self._ragnarok_at = 0.0
+        self._hooks: trio.Nursery | None = None
 
     async def run(self) -> None:
         """Govern until TERM, INT, QUIT or a stop by request; then leave the vassals to the keeper, or end them."""
@@ -80,11 +87,13 @@ class Government:
             _write_pid(path)
         try:
             async with trio.open_nursery() as nursery:
-                await self._begin(nursery, descriptors=soft)
-                await self._ctx.draining.wait()
-                self._court.close()
-                if self._ragnarok_at or self._umbrella:
-                    await self._ragnarok()
+                async with trio.open_nursery() as self._hooks:
+                    await self._begin(nursery, descriptors=soft)
+                    await self._ctx.draining.wait()
+                    self._court.close()
+                    if self._ragnarok_at or self._umbrella:
+                        await self._ragnarok()
+                    self._hooks.cancel_scope.deadline = trio.current_time() + HOOK_SECONDS
                 await self._supervisor.leave_to_keeper(release=not self._needed())
                 nursery.cancel_scope.cancel()
         finally:
@@ -109,7 +118,16 @@ class Government:
         self._court.open(nursery)
         self._supervisor.retire_monitors({DESK, *self._court.keys})
         nursery.start_soon(self._keep_sums)
+        if self._alone:
+            self._attract_daemons(nursery)
         ctx.ready(self._status())
+
+    def _attract_daemons(self, nursery: trio.Nursery) -> None:
+        """Nobody else may run them here: under an umbrella the emperor brings those its vassals need."""
+        state = self._ctx.args.state_dir
+        words = ["--state-dir", state] if state else []
+        entourage = Entourage(self._ctx.runtime_dir, words, lambda text: self._voice.plain("companion.said", text))
+        nursery.start_soon(entourage.attend, *([STATS_EXPORTER] if self._settings.emperor_stats else []))
 
     def _hands(self, nursery: trio.Nursery) -> Hands:
         return Hands(nursery, self._supervisor.happened, self._composer.compose, self._settings.listen)
@@ -121,6 +139,18 @@ class Government:
         if vassal.phase is Phase.ABSENT and vassal.blame is None:
             self._composer.forget(key)
         self._dirty.set()
+
+    def _buried(self, key: str) -> None:
+        if self._settings.vassals_stop_hook and self._hooks is not None:
+            vassal = self._supervisor.vassals.get(key)
+            wanted = vassal and (vassal.wanted or vassal.started)
+            self._hooks.start_soon(
+                run_stop_hook,
+                self._settings.vassals_stop_hook,
+                split_key(key)[1],
+                wanted.directory if wanted else self._cwd,
+                lambda text: self._voice.plain("vassal.stop_hook", text),
+            )
 
     async def _keep_sums(self) -> None:
         while True:

@@ -43,7 +43,8 @@ class Totals:
 class Supervisor:
     """The registry of vassals by key (monitor and name); everything here runs in the one trio thread.
 
-    `say` gets every line for the log, `changed` every vassal whose state is another one (phase ABSENT: it is gone).
+    `say` gets every line for the log, `changed` every vassal whose state is another one (phase ABSENT: it is gone),
+    `buried` the key of each whose process has ended.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Supervisor:
         say: Callable[[Say], None],
         changed: Callable[[str, Vassal], None],
         clock: Callable[[], float],
+        buried: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.limits = limits
         self.vassals: dict[str, Vassal] = {}
@@ -61,6 +63,7 @@ class Supervisor:
         self._say = say
         self._changed = changed
         self._clock = clock
+        self._buried = buried
         self._events: deque[tuple[str, Event]] = deque()
         self._working = False
         self._unburied: dict[str, int | None] = {}
@@ -208,6 +211,7 @@ class Supervisor:
         vassal = self.vassals.get(key)
         if vassal is not None and not vassal.asked:
             self.totals.deaths += 1
+        self._buried(key)
         self.happened(key, life.Died(status))
 
     def _adopt(self, held: Holdings) -> None:

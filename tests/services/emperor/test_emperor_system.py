@@ -338,18 +338,24 @@ def test_a_second_emperor_of_one_place_is_told_so(realm: Realm) -> None:
 def test_a_tyrant_s_vassals_run_as_the_owners_of_their_files(realm: Realm) -> None:
     for path in (realm.directory, *realm.directory.parents[:3]):
         path.chmod(0o755)
-    port = free_port()
-    path = realm.vassal("good.ini", port)
+    program = realm.directory / "who.sh"  # no Python: the tests' own may be readable by root only
+    program.write_text('#!/bin/sh\necho "I am $(id)"\nprintf "\\001\\005\\021" >&$UWSGI_EMPEROR_FD\nexec sleep 1000\n')
+    program.chmod(0o755)
+    path = realm.vassals / "good.ini"
+    path.write_text("[uwsgi]\n")
     os.chown(path, 1234, 2345)
-    realm.vassal("root.ini", free_port())
-    realm.start("--emperor", str(realm.vassals), "--emperor-tyrant")
-    get_when_up(port)
-    pid = realm.list()["good.ini"]["pid"]
+    (realm.vassals / "root.ini").write_text("[uwsgi]\n")
+    words = ("--emperor", str(realm.vassals), "--emperor-wrapper", str(program), "--emperor-curse-tolerance", "1")
+    realm.start(*words, "--emperor-tyrant")
+    pid = realm.wait_state("good.ini", "loyal")["pid"]
     status = Path(f"/proc/{pid}/status").read_text()
     assert "Uid:\t1234\t1234\t1234\t1234\nGid:\t2345\t2345\t2345\t2345\n" in status
     assert re.search(r"^Groups:\s*$", status, re.MULTILINE)
     assert list(realm.list()) == ["good.ini"]
     assert "[emperor-tyrant] invalid permissions for vassal root.ini" in realm.log()
     os.chown(path, 1235, 2345)
-    wait_for("the new owner", lambda: realm.list()["good.ini"]["uid"] == 1235 and get(port))
+    wait_for(
+        "the new owner", lambda: realm.list()["good.ini"]["uid"] == 1235 and realm.list()["good.ini"]["pid"] != pid
+    )
+    realm.wait_log(r"^I am uid=1235 gid=2345 groups=2345$")
     assert "!!! permissions of file good.ini changed. stopping the instance... !!!" in realm.log()

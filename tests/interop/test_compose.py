@@ -132,8 +132,9 @@ def test_five_containers_serve_the_seeds(host: Host) -> None:
 
 
 def test_each_container_may_be_killed(host: Host) -> None:
+    containers = host.containers()
     for service in ("stats-exporter", "snmp-agent", "alarm-daemon"):
-        pid = host.docker("inspect", "--format", "{{.State.Pid}}", host.containers()[service]["name"]).strip()
+        pid = host.docker("inspect", "--format", "{{.State.Pid}}", containers[service]["name"]).strip()
         os.kill(int(pid), signal.SIGKILL)
     assert "It works" in host.inside("curl", "-sS", "http://127.0.0.1:9090/")
     wait_until(lambda: snmp(host, "2.40") == "42", "the agent, restarted", 60)

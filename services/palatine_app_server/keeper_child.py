@@ -1,5 +1,6 @@
 """The first moments of a vassal, in the process the keeper forked; plain; must drop rights before reading anything."""
 
+import contextlib
 import os
 import resource
 import signal
@@ -139,4 +140,5 @@ def _complain(pipe: int, text: str) -> None:
 
 
 def _log(text: str) -> None:
-    os.write(2, f"{text}\n".encode(errors="backslashreplace"))
+    with contextlib.suppress(OSError):  # the log's reader may be gone; the vassal lives without
+        os.write(2, f"{text}\n".encode(errors="backslashreplace"))

@@ -42,8 +42,10 @@ EXIT STATUS
 """
 
 import os
+import shutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from palatine import places
@@ -84,7 +86,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_status
     for warning in read.config.warnings:
         sys.stderr.write(f"{warning}\n")
-    return run(spec, daemon)
+    try:
+        return run(spec, daemon)
+    finally:
+        _leave_place(daemon)
 
 
 def _daemon_words(read: Words, *, umbrella: bool) -> list[str]:
@@ -95,8 +100,19 @@ def _daemon_words(read: Words, *, umbrella: bool) -> list[str]:
     if umbrella and "--runtime-dir" not in words:
         runtime = places.runtime_dir()
         if is_locked(runtime / "emperor" / "ctl.lock"):
-            words += ["--runtime-dir", str(runtime / f"emperor-{os.getpid()}")]
+            words += ["--runtime-dir", str(runtime / _own_place())]
     return words
+
+
+def _own_place() -> str:
+    return f"emperor-{os.getpid()}"
+
+
+def _leave_place(words: Sequence[str]) -> None:
+    """Remove the runtime directory this process made for itself, once its keeper has gone with its vassals."""
+    place = Path(words[-1])
+    if place.name == _own_place() and not (place / "emperor" / "keeper.sock").exists():
+        shutil.rmtree(place, ignore_errors=True)
 
 
 if __name__ == "__main__":

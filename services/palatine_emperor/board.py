@@ -92,6 +92,10 @@ class Board:
         self._labels = dict(labels)
         self._publish_again(self._segment.rows("vassals"))
 
+    def close(self) -> None:
+        """Take the segment away: nobody keeps it true any more."""
+        self._segment.close(unlink=True)
+
     # Segments
 
     def _publish(self, rows: int) -> Segment:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from palatine.errors import ConfigError
 from palatine_emperor.deploy_policy import Destroy, Touch
 from palatine_emperor.vassal import Wanted
 
@@ -32,13 +33,17 @@ class DeployJournal:
     """A small SQLite database in WAL mode; its calls block for an fsync, so they belong in a worker thread."""
 
     def __init__(self, path: Path) -> None:
-        path.touch(mode=0o600)
+        """ConfigError if the file is no such database, or cannot be written."""
         self._lock = threading.Lock()
-        self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._database.execute("PRAGMA journal_mode = WAL")
-        self._database.execute("PRAGMA synchronous = FULL")
-        self._database.execute(_SCHEMA)
-        self._database.execute(f"PRAGMA user_version = {_VERSION}")
+        try:
+            path.touch(mode=0o600)
+            self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = FULL")
+            self._database.execute(_SCHEMA)
+            self._database.execute(f"PRAGMA user_version = {_VERSION}")
+        except (OSError, sqlite3.Error) as error:
+            raise ConfigError(f"the deploy journal cannot be used: {error}", str(path)) from error
 
     def vassals(self, monitor: str, directory: str) -> tuple[Wanted, ...]:
         """What a monitor's messages left alive, oldest first."""

@@ -47,17 +47,23 @@ def read_message(parts: Sequence[bytes], settings: Settings) -> Command:
         return Refusal("[emperor-zeromq] bad message received (command and instance name required)")
     if len(parts) > MOST_PARTS:
         return Refusal(f"[emperor-zeromq] bad message received ({len(parts)} parts, at most {MOST_PARTS} make sense)")
-    texts = [part.decode(errors="surrogateescape") for part in parts]
-    command, name, config, uid, gid, socket = texts + [""] * (MOST_PARTS - len(texts))
+    try:
+        texts = [part.decode() if number != 2 else "" for number, part in enumerate(parts)]
+    except UnicodeDecodeError:
+        return Refusal("[emperor-zeromq] bad message received (only the config may be other than UTF-8)")
+    command, name, _, uid, gid, socket = texts + [""] * (MOST_PARTS - len(texts))
+    config = parts[2] if len(parts) > 2 else b""
     if command not in {"touch", "destroy"}:
         return Refusal(f'[emperor-zeromq] unknown command "{_printable(command)}"')
     if not is_valid_name(name, settings.emperor_extra_extension):
         return Refusal(f'[emperor-zeromq] invalid instance name "{_printable(name)}"')
     if command == "destroy":
         return Destroy(name)
-    if len(config) and len(parts[2]) > CONFIG_BYTES:
+    if len(config) > CONFIG_BYTES:
         return Refusal(f"[emperor-zeromq] the config of {name} has more than {CONFIG_BYTES} bytes")
-    touch = Touch(name, parts[2] if config else None, socket=socket)
+    if socket and not socket.isprintable():
+        return Refusal(f'[emperor-zeromq] invalid socket "{_printable(socket)}" for {name}')
+    touch = Touch(name, config or None, socket=socket)
     return _owned(touch, uid, gid, settings) if settings.emperor_tyrant else touch
 
 

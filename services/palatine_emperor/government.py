@@ -22,7 +22,7 @@ from palatine_emperor.court import Court
 from palatine_emperor.deploy_journal import open_journal
 from palatine_emperor.entourage import STATS_EXPORTER, Entourage
 from palatine_emperor.hands import Hands
-from palatine_emperor.keeper_link import open_keeper
+from palatine_emperor.keeper_link import SOCKET_NAME, open_keeper
 from palatine_emperor.settings import Settings
 from palatine_emperor.stats_socket import StatsSocket
 from palatine_emperor.stop_hook import HOOK_SECONDS, run_stop_hook
@@ -94,10 +94,14 @@ class Government:
                     if self._ragnarok_at or self._umbrella:
                         await self._ragnarok()
                     self._hooks.cancel_scope.deadline = trio.current_time() + HOOK_SECONDS
-                await self._supervisor.leave_to_keeper(release=not self._needed())
+                release = not self._needed()
+                await self._supervisor.leave_to_keeper(release=release)
+                if release:
+                    (self._ctx.daemon_dir / SOCKET_NAME).unlink(missing_ok=True)
                 nursery.cancel_scope.cancel()
         finally:
             self._journal.close()
+            self._board.close()
             for path in pidfiles:
                 path.unlink(missing_ok=True)
 

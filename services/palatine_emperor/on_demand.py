@@ -19,7 +19,7 @@ def bind_socket(address: str, backlog: int) -> socket.socket:
         ConfigError: it is no address.
     """
     host, colon, port = address.rpartition(":")
-    if not colon or "/" in port:
+    if not colon or "/" in address:
         return _bind_path(address, backlog)
     if not port.isascii() or not port.isdigit():
         raise ConfigError(f"{address!r} has no port number")

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Final
@@ -80,7 +81,12 @@ class Supervisor:
         self._working = True
         try:
             while self._events:
-                self._decide(*self._events.popleft())
+                key, event = self._events.popleft()
+                try:
+                    self._decide(key, event)
+                except Exception:  # noqa: BLE001 - a fault of ours that one vassal met must not stop its neighbours
+                    trace = traceback.format_exc()
+                    self._say(Say("vassal.fault", f"[emperor] {split_key(key)[1]}: {event}: {trace}"))
         finally:
             self._working = False
         self._rearm.set()

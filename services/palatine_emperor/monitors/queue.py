@@ -1,5 +1,6 @@
 """zmq://: deploy commands over a PULL socket, as uWSGI's clients send them; durable before they are obeyed."""
 
+import sqlite3
 import time
 from collections.abc import Sequence
 from ipaddress import ip_address
@@ -44,7 +45,11 @@ class QueueMonitor:
         commands = [read_message(parts, self._settings) for parts in batch]
         said = [command.text for command in commands if isinstance(command, Refusal)]
         good = [command for command in commands if isinstance(command, Touch | Destroy)]
-        meant = self._journal.record(self.key, self._directory, stamped(good, time.time_ns()))
+        try:
+            meant = self._journal.record(self.key, self._directory, stamped(good, time.time_ns()))
+        except sqlite3.Error as error:  # a full disk: better a refused deploy than one that a restart forgets
+            lost = f"[emperor-zeromq] {len(good)} commands are not obeyed, the journal cannot be written: {error}"
+            return Report(said=(*said, lost))
         latest = {command.name: result for command, result in zip(good, meant, strict=True) if result is not None}
         said += [
             f'[emperor-zeromq] unknown instance "{command.name}"'

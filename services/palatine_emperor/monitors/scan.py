@@ -94,7 +94,7 @@ def _on_demand_socket(name: str, directory: str, settings: Settings) -> str:
     if settings.emperor_on_demand_extension:
         path = os.path.join(directory, name + settings.emperor_on_demand_extension)
         try:
-            with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            with open(path, encoding="utf-8", errors="replace") as file:
                 return _first_line(file.read(4096))
         except OSError:
             return ""
@@ -121,4 +121,4 @@ def _output(command: str, cwd: str) -> str:
         except subprocess.TimeoutExpired:
             return ""
         out.seek(0)
-        return out.read(4096).decode(errors="surrogateescape")
+        return out.read(4096).decode(errors="replace")

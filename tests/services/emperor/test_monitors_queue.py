@@ -53,6 +53,17 @@ MESSAGES: list[tuple[list[bytes], Settings, Command]] = [
         Refusal("[emperor-zeromq] the config of foo.ini has more than 65535 bytes"),
     ),
     (
+        [b"touch", b"\xff.ini"],
+        Settings(),
+        Refusal("[emperor-zeromq] bad message received (only the config may be other than UTF-8)"),
+    ),
+    ([b"touch", b"foo.ini", b"\xff"], Settings(), Touch("foo.ini", b"\xff")),
+    (
+        [b"touch", b"foo.ini", INI, b"", b"", b"/s\n"],
+        Settings(),
+        Refusal('[emperor-zeromq] invalid socket "/s?" for foo.ini'),
+    ),
+    (
         [b"touch"] * 7,
         Settings(),
         Refusal("[emperor-zeromq] bad message received (7 parts, at most 6 make sense)"),

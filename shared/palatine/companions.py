@@ -16,7 +16,7 @@ from palatine import companions_policy as policy
 EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
     "app-server": (),
     "snmp-agent": ("cryptography", "pysnmp"),
-    "stats-exporter": ("httpx", "hypercorn", "prometheus_client"),
+    "stats-exporter": ("httpx", "hypercorn"),
     "alarm-daemon": ("httpx", "re2"),
     "emperor": ("aiormq", "asyncpg", "httpx", "motor"),
 }

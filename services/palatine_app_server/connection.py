@@ -233,8 +233,8 @@ class Connection:
 
     def _read_head(self, fresh: int) -> Next:
         buffer = self._buffer
-        if buffer.startswith(b"\r\n"):
-            buffer = self._buffer = buffer[2:]  # RFC 9112 2.2: one empty line before a request is forgiven
+        while buffer.startswith(b"\r\n"):
+            buffer = self._buffer = buffer[2:]  # RFC 9112 2.2: empty lines before a request are forgiven
         end = buffer.find(b"\r\n\r\n")
         limit = self._limits.head_bytes
         if end > limit or (end < 0 and len(buffer) > limit):

@@ -32,23 +32,10 @@ EXIT STATUS
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from palatine import __version__, config, exits
-from palatine.config.show import show
-from palatine.config.table import Kind
-from palatine.errors import PalatineError
-from palatine_app_server import instance, master, settings
-from palatine_app_server.vassal import EmperorPipe
-
-OWN_OPTIONS = {
-    "name": Kind("name"),
-    "runtime-dir": Kind("runtime-dir"),
-    "state-dir": Kind("state-dir"),
-}
-_UMBRELLA = "PALATINE_UMBRELLA"
-#: Set by `palatine up` for its children; a daemon the app starts must not take it for its own.
-_PARENT = "PALATINE_PARENT"
+from palatine import __version__, exits
+from palatine_app_server.serve import serve
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,49 +52,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"palatine-app-server {__version__} (uWSGI 2.0.31)\n")
         return exits.OK
     return serve(words, dict(os.environ), cwd=os.getcwd())
-
-
-def serve(argv: Sequence[str], environ: Mapping[str, str], *, cwd: str) -> int:
-    """Read the config and be the master of what it describes; also called by the keeper in a forked child."""
-    environ = dict(environ)
-    umbrella = environ.pop(_UMBRELLA, "") == "1"
-    for name in (_UMBRELLA, _PARENT):
-        environ.pop(name, None)
-        os.environ.pop(name, None)
-    try:
-        read = config.load(argv, environ, cwd=cwd, extra_options=OWN_OPTIONS)
-        for warning in read.warnings:
-            sys.stderr.write(f"{warning}\n")
-        if read.settings.given("emperor"):
-            _become_emperor(argv, umbrella=umbrella)
-        if read.settings.flag("show-config"):
-            sys.stderr.write(show(read))
-        if read.settings.flag("no-server"):
-            return exits.OK
-        wanted = settings.read(read)
-        if wanted.app.chdir:
-            os.chdir(wanted.app.chdir)
-        place = instance.settle(
-            wanted.name,
-            wanted.runtime_dir,
-            may_be_private=umbrella,
-            identity=instance.identity_of(cwd, " ".join(argv)),
-        )
-        return master.start(wanted, place, environ)
-    except PalatineError as error:
-        sys.stderr.write(f"palatine-app-server: {error}\n")
-        pipe = EmperorPipe.from_environment(environ)
-        if pipe is not None:
-            pipe.tell_reason(str(error))
-        return error.exit_status
-
-
-def _become_emperor(argv: Sequence[str], *, umbrella: bool) -> None:
-    """An `emperor` option makes this process an emperor: same pid, same words, another program."""
-    if umbrella:
-        os.environ[_UMBRELLA] = "1"
-    sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "palatine_emperor", *argv])  # noqa: S606 - no shell wanted
 
 
 if __name__ == "__main__":

@@ -298,6 +298,6 @@ def _warm(serve: Serve) -> None:
     for codec in ("ascii", "idna", "latin_1"):  # loaded on first use, when another uid may not be able to read them
         importlib.import_module(f"encodings.{codec}")
     if serve is serve_app:
-        importlib.import_module("palatine_app_server.__main__")
+        importlib.import_module("palatine_app_server.serve")
     gc.collect()
     gc.freeze()

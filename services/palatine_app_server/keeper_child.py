@@ -44,7 +44,7 @@ class Birth(NamedTuple):
 
 def serve_app(argv: list[str], environ: dict[str, str], cwd: str) -> int:
     """Run the app-server in this process; its module is loaded before the keeper forks."""
-    from palatine_app_server.__main__ import serve
+    from palatine_app_server.serve import serve
 
     return serve(argv, environ, cwd=cwd)
 

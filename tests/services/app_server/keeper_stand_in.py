@@ -1,4 +1,4 @@
-"""A stand-in for palatine_app_server.__main__.serve: a vassal that speaks the emperor pipe and tells what it is."""
+"""A stand-in for palatine_app_server.serve.serve: a vassal that speaks the emperor pipe and tells what it is."""
 
 import json
 import os

@@ -1,0 +1,61 @@
+"""From words to a serving master: reads the config, settles the instance, and becomes its master, or an emperor.
+
+The command calls it in its own process, the keeper in a freshly forked child.
+"""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from palatine import config, exits
+from palatine.config.show import show
+from palatine.errors import PalatineError
+from palatine_app_server import instance, master, settings
+from palatine_app_server.vassal import EmperorPipe
+
+_UMBRELLA = "PALATINE_UMBRELLA"
+#: Set by `palatine up` for its children; a daemon the app starts must not take it for its own.
+_PARENT = "PALATINE_PARENT"
+
+
+def serve(argv: Sequence[str], environ: Mapping[str, str], *, cwd: str) -> int:
+    """Read the config and be the master of what it describes; also called by the keeper in a forked child."""
+    environ = dict(environ)
+    umbrella = environ.pop(_UMBRELLA, "") == "1"
+    for name in (_UMBRELLA, _PARENT):
+        environ.pop(name, None)
+        os.environ.pop(name, None)
+    try:
+        read = config.load(argv, environ, cwd=cwd)
+        for warning in read.warnings:
+            sys.stderr.write(f"{warning}\n")
+        if read.settings.given("emperor"):
+            _become_emperor(argv, umbrella=umbrella)
+        if read.settings.flag("show-config"):
+            sys.stderr.write(show(read))
+        if read.settings.flag("no-server"):
+            return exits.OK
+        wanted = settings.read(read)
+        if wanted.app.chdir:
+            os.chdir(wanted.app.chdir)
+        place = instance.settle(
+            wanted.name,
+            wanted.runtime_dir,
+            may_be_private=umbrella,
+            identity=instance.identity_of(cwd, " ".join(argv)),
+        )
+        return master.start(wanted, place, environ)
+    except PalatineError as error:
+        sys.stderr.write(f"palatine-app-server: {error}\n")
+        pipe = EmperorPipe.from_environment(environ)
+        if pipe is not None:
+            pipe.tell_reason(str(error))
+        return error.exit_status
+
+
+def _become_emperor(argv: Sequence[str], *, umbrella: bool) -> None:
+    """An `emperor` option makes this process an emperor: same pid, same words, another program."""
+    if umbrella:
+        os.environ[_UMBRELLA] = "1"
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "palatine_emperor", *argv])  # noqa: S606 - no shell wanted

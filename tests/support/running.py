@@ -179,6 +179,11 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def parent_of(pid: int) -> int:
+    """The parent of a process."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def child_of(pid: int, module: str) -> int:
     """The child of `pid` that runs `python -m module`; 0 while there is none."""
     for child in children(pid):

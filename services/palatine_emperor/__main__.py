@@ -42,18 +42,16 @@ EXIT STATUS
 """
 
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from palatine import places
 from palatine.daemon import Context, Spec, run
 from palatine.daemon.privileges import PARENT_VARIABLE
 from palatine.errors import PalatineError
 from palatine.schema import EMPEROR
-from palatine_emperor.locks import is_locked
+from palatine_emperor.second_place import find_place, leave_place
 from palatine_emperor.settings import Settings, Words, read_words
 
 _UMBRELLA: Final = "PALATINE_UMBRELLA"
@@ -89,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run(spec, daemon)
     finally:
-        _leave_place(daemon)
+        leave_place(Path(daemon[-1]))
 
 
 def _daemon_words(read: Words, *, umbrella: bool) -> list[str]:
@@ -98,21 +96,9 @@ def _daemon_words(read: Words, *, umbrella: bool) -> list[str]:
     if "--log-format" not in words:
         words += ["--log-format", "console"]
     if umbrella and "--runtime-dir" not in words:
-        runtime = places.runtime_dir()
-        if is_locked(runtime / "emperor" / "ctl.lock"):
-            words += ["--runtime-dir", str(runtime / _own_place())]
+        place = find_place()
+        words += ["--runtime-dir", str(place)] if place else []
     return words
-
-
-def _own_place() -> str:
-    return f"emperor-{os.getpid()}"
-
-
-def _leave_place(words: Sequence[str]) -> None:
-    """Remove the runtime directory this process made for itself, once its keeper has gone with its vassals."""
-    place = Path(words[-1])
-    if place.name == _own_place() and not (place / "emperor" / "keeper.sock").exists():
-        shutil.rmtree(place, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from palatine.companions import command, missing
 from palatine.counters import SegmentView
 from palatine.discovery import watch_instances
 from palatine.errors import PalatineError
-from palatine_emperor.locks import is_locked
+from palatine_emperor.second_place import is_locked
 
 #: Seconds between TERM and KILL.
 MERCY: Final = 10.0

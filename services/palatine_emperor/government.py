@@ -23,6 +23,7 @@ from palatine_emperor.deploy_journal import open_journal
 from palatine_emperor.entourage import STATS_EXPORTER, Entourage
 from palatine_emperor.hands import Hands
 from palatine_emperor.keeper_link import SOCKET_NAME, open_keeper
+from palatine_emperor.second_place import vassals_state
 from palatine_emperor.settings import Settings
 from palatine_emperor.stats_socket import StatsSocket
 from palatine_emperor.stop_hook import HOOK_SECONDS, run_stop_hook
@@ -55,8 +56,9 @@ class Government:
         json = ctx.args.log_format == "json"
         self._voice = Voice(ctx.logs.write, ctx.log if json else None)
         self._journal = open_journal(ctx.state_dir)
-        base = str(Path(ctx.args.state_dir).absolute()) if ctx.args.state_dir else ""
-        self._composer = Composer(self._settings, ctx.runtime_dir, base, os.environ)
+        identity = (self._cwd, *self._settings.emperors)
+        self._vassals_state = vassals_state(ctx.runtime_dir, ctx.args.state_dir, identity)
+        self._composer = Composer(self._settings, ctx.runtime_dir, self._vassals_state, os.environ)
         self._supervisor = Supervisor(
             self._settings.limits, self._voice.say, self._changed, time.monotonic, self._buried
         )
@@ -128,8 +130,7 @@ class Government:
 
     def _attract_daemons(self, nursery: trio.Nursery) -> None:
         """Nobody else may run them here: under an umbrella the emperor brings those its vassals need."""
-        state = self._ctx.args.state_dir
-        words = ["--state-dir", state] if state else []
+        words = ["--state-dir", self._vassals_state] if self._vassals_state else []
         entourage = Entourage(self._ctx.runtime_dir, words, lambda text: self._voice.plain("companion.said", text))
         nursery.start_soon(entourage.attend, *([STATS_EXPORTER] if self._settings.emperor_stats else []))
 

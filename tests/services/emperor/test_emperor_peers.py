@@ -5,6 +5,8 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -196,3 +198,29 @@ def test_real_uwsgi_vassals_and_emperor_exec(realm: Realm) -> None:
     realm.wait_log("UNABLE to load uWSGI plugin.*psgi")
     master = master_of(foreign)
     assert "uwsgi-core" in Path(f"/proc/{master}/cmdline").read_text()
+
+
+def test_a_second_palatine_emperor_has_its_own_place(realm: Realm) -> None:
+    """Two `palatine --emperor` on one host, their vassals of the same name."""
+    ports = free_port(), free_port()
+    environ = {
+        **os.environ,
+        "PALATINE_UMBRELLA": "1",
+        "PALATINE_RUNTIME_DIR": str(realm.runtime),
+        "PALATINE_STATE_DIR": str(realm.directory / "s"),
+    }
+    emperors = []
+    for number, port in enumerate(ports):
+        court = realm.directory / f"d{number}"
+        realm.vassal("app.ini", port, court)
+        with (realm.directory / f"log{number}").open("wb") as log:
+            command = [sys.executable, "-m", "palatine_emperor", "--emperor", str(court)]
+            emperors.append(subprocess.Popen(command, env=environ, stdout=log, stderr=log, stdin=subprocess.DEVNULL))
+        master_of(port)
+    for emperor in emperors:
+        emperor.send_signal(signal.SIGTERM)
+    assert [emperor.wait(20) for emperor in emperors] == [0, 0]
+    logs = "".join((realm.directory / f"log{number}").read_text() for number in (0, 1))
+    assert "owned by a live process" not in logs
+    left = sorted(str(path.relative_to(realm.runtime)) for path in realm.runtime.rglob("*"))
+    assert left == ["emperor", "emperor/ctl.lock", "i"]

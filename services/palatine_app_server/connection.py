@@ -56,6 +56,7 @@ class Next(enum.Enum):
     SERVE = 2  # a request is complete: `environ`, `head` and `body` are set
     CLOSE = 3
     PING = 4  # the uwsgi protocol's: no request
+    TURN = 5  # a pipelined request waits: `receive` reads it, when the others have had their turn
 
 
 class Listener(NamedTuple):
@@ -86,6 +87,7 @@ class Connection:
         "head",
         "listener",
         "peer",
+        "pipelined",
         "served",
         "unsent",
         "watched",
@@ -103,6 +105,7 @@ class Connection:
         self.body: IO[bytes] | None = None
         self.unsent: memoryview | None = None
         self.closing = False  # nothing but `unsent` keeps it open
+        self.pipelined = False  # `receive` has something to do though nothing comes from the client
         self._lingering = False
         self._buffer = b""
         self._limits = limits
@@ -117,6 +120,10 @@ class Connection:
 
     def receive(self, now: float) -> Next:
         """Read what is there. Raises HeadError when the client must be told off, OSError when it is gone."""
+        if self.pipelined:
+            self.pipelined = False
+            self.deadline = now + self._limits.read_seconds
+            return self.advance()
         try:
             data = os.read(self.fd, READ_BYTES)
         except BlockingIOError:
@@ -147,10 +154,13 @@ class Connection:
 
     def following(self) -> Next:
         """What to do after a response on a connection that is kept."""
-        if self.unsent is None:
-            return self.advance() if self._buffer else Next.WAIT
-        self.deadline = time.monotonic() + self._limits.write_seconds
-        return Next.WAIT
+        if self.unsent is not None:
+            self.deadline = time.monotonic() + self._limits.write_seconds
+            return Next.WAIT
+        if not self._buffer:
+            return Next.WAIT
+        self.pipelined = True
+        return Next.TURN
 
     def ending(self) -> Next:
         """What to do after the last response: close, once the client has all of it."""

@@ -188,7 +188,7 @@ class Worker:
         """Read from a connection and serve every request that is complete; then park or close it."""
         try:
             step = connection.receive(now) if connection.unsent is None else connection.flush(now)
-            while step is Next.SERVE:
+            if step is Next.SERVE:
                 step = connection.following() if self._requests.answer(core, connection) else connection.ending()
             if step is Next.PING:
                 log("PING\n")
@@ -209,7 +209,7 @@ class Worker:
         if self._draining and connection.idle:
             self._close(connection)
             return
-        events = self._events if connection.unsent is None else _OUT | self._one_shot
+        events = self._events_for(connection)
         fd, watched = connection.fd, connection.watched
         connection.watched = events
         self._parked[fd] = connection  # before arming: another thread may get the event at once
@@ -217,6 +217,11 @@ class Worker:
             self._epoll.register(fd, events)
         elif self._one_shot or watched != events:
             self._epoll.modify(fd, events)
+
+    def _events_for(self, connection: Connection) -> int:
+        if connection.unsent is not None or (connection.pipelined and not self._paused):
+            return _OUT | self._one_shot  # a socket that can be written to comes last among those that are ready
+        return self._events
 
     def _close(self, connection: Connection) -> None:
         if connection.watched >= 0:
@@ -319,10 +324,9 @@ class Worker:
             resumed_until = time.monotonic() + self._settings.limits.read_seconds
             for connection in list(self._parked.values()):
                 connection.deadline = max(connection.deadline, resumed_until)
-                if connection.unsent is None:
-                    connection.watched = self._events
-                    with contextlib.suppress(OSError):  # another thread has just closed it
-                        self._epoll.modify(connection.fd, self._events)
+                connection.watched = self._events_for(connection)
+                with contextlib.suppress(OSError):  # another thread has just closed it
+                    self._epoll.modify(connection.fd, connection.watched)
         self._on_pause(paused)
 
     def _retire(self, core: Core) -> None:

@@ -112,6 +112,8 @@ def ours(arriving: Iterator[bytes]) -> tuple[list[Message], int]:
                         return seen, 0
                     connection.finish(0.0)
                     step = connection.following()
+                    if step is Next.TURN:
+                        step = connection.receive(0.0)
         except HeadError as error:
             return seen, error.status
         finally:

@@ -167,12 +167,18 @@ class Inside:
             self.segment.cells("cores", row)[self.segment.word("cores", name)] for row in range(len(self.ledgers))
         )
 
+    def cut_lifeline(self) -> None:
+        """As a master's death does."""
+        if self._life >= 0:
+            os.close(self._life)
+            self._life = -1
+
     def close(self) -> None:
         self.worker.drain()
         self.thread.join(PATIENCE)
         ended = not self.thread.is_alive()
-        for fd in (self.lifeline, self._life):
-            os.close(fd)
+        self.cut_lifeline()
+        os.close(self.lifeline)
         self.signals.close()
         self.signal_writer.close()
         self.segment.close(unlink=True)

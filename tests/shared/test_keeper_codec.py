@@ -1,8 +1,11 @@
 """Records between emperor and keeper: a round trip for each, and what is refused."""
 
 import json
+from contextlib import suppress
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from palatine.codec.keeper import (
     Adopt,
@@ -24,6 +27,13 @@ from palatine.codec.keeper import (
     encode,
 )
 from palatine.errors import ProtocolError
+
+
+def as_fields(value: object) -> bytes:
+    """A record of every field name, all with this value."""
+    names = ("key", "pid", "parts", "environ", "note", "number", "status", "group", "argv", "name", "cwd", "reason")
+    return json.dumps({"v": 1, "is": "spawn", **dict.fromkeys(names, value)}).encode()
+
 
 RECORDS: list[Record] = [
     Hello(7, ("log", "log")),
@@ -71,6 +81,17 @@ def test_round_trip(record: Record) -> None:
 def test_what_is_refused(data: bytes, why: str) -> None:
     with pytest.raises(ProtocolError, match=why):
         decode(data)
+
+
+@given(st.binary(max_size=200) | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(as_fields))
+def test_hostile_bytes_are_refused_as_what_they_are(data: bytes) -> None:
+    with suppress(ProtocolError):
+        decode(data)
+
+
+def test_deep_nesting_is_refused() -> None:
+    with pytest.raises(ProtocolError):
+        decode(b"[" * 100_000)
 
 
 def test_a_record_has_a_largest_size() -> None:

@@ -194,7 +194,7 @@ def decode(data: bytes) -> Record:
     """
     try:
         fields = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ProtocolError("a keeper record is not JSON") from error
     if not isinstance(fields, dict) or fields.get("v") != VERSION:
         raise ProtocolError(f"a keeper record is not of version {VERSION}")

@@ -17,6 +17,10 @@ from palatine_emperor.vassal import Wanted
 from palatine_emperor.vassal_note import split_key
 
 _DIGEST: Final = 6
+_SUN_PATH_BYTES: Final = 107
+_LONGEST_SOCKET: Final = "handoff"
+#: With less than this a name says nothing; the app-server then refuses it, and says why.
+_SHORTEST_NAME: Final = 12
 #: As the app-server's own: setgid, so that what it makes belongs to group palatine.
 _INSTANCE_MODE: Final = 0o2750
 
@@ -29,6 +33,7 @@ class Composer:
         self._runtime_dir = runtime_dir
         self._state_dir = state_dir
         self._environ = dict(environ)
+        self._room = _name_room(runtime_dir)
         self._names: dict[str, str] = {}
         self._made: dict[str, Path] = {}
 
@@ -38,7 +43,8 @@ class Composer:
             name = split_key(key)[1]
             plain = places.safe_name(name)
             taken = plain in self._names.values()
-            self._names[key] = plain if plain == name and not taken else _distinct(plain, name, key)
+            fits = plain == name and len(name) <= self._room
+            self._names[key] = plain if fits and not taken else _distinct(name, key, self._room)
         return self._names[key]
 
     def forget(self, key: str) -> None:
@@ -106,9 +112,14 @@ def _readers() -> int:
     return -1
 
 
-def _distinct(plain: str, name: str, key: str) -> str:
+def _name_room(runtime_dir: Path) -> int:
+    """Bytes an instance name may have: its sockets' paths must fit what the kernel holds (unix(7))."""
+    taken = len(os.fsencode(runtime_dir.absolute() / "i" / "x" / _LONGEST_SOCKET)) - 1
+    return max(_SHORTEST_NAME, min(places.INSTANCE_NAME_BYTES, _SUN_PATH_BYTES - taken))
+
+
+def _distinct(name: str, key: str, room: int) -> str:
     """A long name's end tells more than its beginning: /etc/vassals/customers/... is the same for all."""
     digest = hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()[:_DIGEST]
-    room = places.INSTANCE_NAME_BYTES - _DIGEST - 1
-    whole = places.safe_name(name[-room:]) if len(name) > room else plain
-    return f"{whole[:room]}-{digest}"
+    whole = places.safe_name(name[-(room - _DIGEST - 1) :])
+    return f"{whole}-{digest}"

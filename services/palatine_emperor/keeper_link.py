@@ -27,7 +27,7 @@ from palatine.codec.keeper import (
     encode,
 )
 from palatine.daemon.signals import IGNORED
-from palatine.errors import DeadlineError, PeerError, ProtocolError
+from palatine.errors import ConfigError, DeadlineError, PeerError, ProtocolError
 
 T = TypeVar("T")
 
@@ -225,6 +225,8 @@ def _start(path: Path, environ: Mapping[str, str], descriptors: int) -> None:
         before = os.umask(0o177)
         try:
             listener.bind(str(path))
+        except OSError as error:
+            raise ConfigError(f"cannot be bound: {error.strerror or error}", str(path)) from error
         finally:
             os.umask(before)
         listener.listen(_BACKLOG)

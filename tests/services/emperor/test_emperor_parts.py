@@ -83,8 +83,8 @@ def test_keys() -> None:
     assert split_key(key_of("glob:/:*.ini", "/etc/x|y.ini")) == ("glob:/:*.ini", "/etc/x|y.ini")
 
 
-def test_instance_names_are_distinct_and_telling(tmp_path: Path) -> None:
-    composer = Composer(Settings(), tmp_path, "", {})
+def test_instance_names_are_distinct_and_telling() -> None:
+    composer = Composer(Settings(), Path("/run/palatine"), "", {})
     assert composer.instance_of(key_of("dir:/a", "app.ini")) == "app.ini"
     second = composer.instance_of(key_of("dir:/b", "app.ini"))
     assert second.startswith("app.ini-")
@@ -94,6 +94,17 @@ def test_instance_names_are_distinct_and_telling(tmp_path: Path) -> None:
     assert all(len(name) <= 40 and "uwsgi.xml-" in name for name in long)
     composer.forget(key_of("dir:/a", "app.ini"))
     assert composer.instance_of(key_of("dir:/c", "app.ini")) == "app.ini"
+
+
+def test_instance_names_leave_room_for_socket_paths() -> None:
+    deep = Path("/" + "d" * 70)
+    composer = Composer(Settings(), deep, "", {})
+    names = [
+        composer.instance_of(key_of("m", name)) for name in ("app.ini", "x" * 30 + ".ini", "/a/long/path/uwsgi.ini")
+    ]
+    assert names[0] == "app.ini"
+    assert all(len(f"{deep}/i/{name}/handoff") <= 107 for name in names)
+    assert len(set(names)) == 3
 
 
 def test_the_order_to_start(tmp_path: Path) -> None:

@@ -280,6 +280,8 @@ def main(argv: Sequence[str] | None = None, serve: Serve = serve_app) -> int:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     parser.add_argument("--descriptors", type=int, default=soft, help="soft limit of descriptors for vassals")
     args = parser.parse_args(argv)
+    os.closerange(3, args.fd)  # what a shell or make left open for the emperor must not stay open as long as we live
+    os.closerange(args.fd + 1, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # two or three descriptors a vassal
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     os.chdir("/")

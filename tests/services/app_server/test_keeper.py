@@ -95,15 +95,17 @@ class House:
             listener.bind(str(self.path))
             listener.listen(4)
             fd = listener.fileno()
+            leaked = os.open(os.devnull, os.O_RDONLY)
             with (self.directory / "keeper.log").open("ab") as log:
                 process = subprocess.Popen(
                     [sys.executable, "-c", PROGRAM, str(HERE), "--keeper", "--fd", str(fd)],
-                    pass_fds=[fd],
+                    pass_fds=[fd, leaked],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
                     start_new_session=True,
                 )
+        os.close(leaked)
         self.keepers.append(process)
         return process
 

@@ -4,10 +4,12 @@ Order matters and is the master's: sockets are bound with the rights it was star
 the app's.
 """
 
+import errno
 import grp
 import os
 import pwd
 import time
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from palatine import __version__, places
@@ -18,8 +20,10 @@ from palatine_app_server import sockets
 from palatine_app_server.api import SNMP_VALUES
 from palatine_app_server.instance import Place
 from palatine_app_server.logs import Logs
-from palatine_app_server.settings import AppSettings
-from palatine_app_server.sockets import Bound
+from palatine_app_server.settings import AppSettings, SocketWish
+from palatine_app_server.sockets import BindError, Bound
+
+BIND_AGAIN_SECONDS: Final = 0.05
 
 _LOCKS: Final = ("signal", "filemon", "timer", "rbtimer", "cron", "rpc", "snmp")
 
@@ -31,12 +35,24 @@ class Sockets(NamedTuple):
     offered: tuple[Bound, ...]
 
 
-def bind_all(settings: AppSettings) -> Sockets:
-    """Bind what the config names; BindError or ConfigError for the first that cannot be."""
-    return Sockets(
-        tuple(_bind(settings, wish.kind, wish.address) for wish in settings.sockets),
-        tuple(_bind(settings, wish.kind, wish.address) for wish in settings.daemon_sockets),
-    )
+def bind_all(settings: AppSettings, left: Mapping[SocketWish, int], patience: float = 0.0) -> Sockets:
+    """Bind what the config names; BindError or ConfigError for the first that cannot be.
+
+    Descriptors `left` by a predecessor are taken instead, and closed where nothing asks for them any more. An address
+    in use is tried again for `patience` seconds: the workers of a killed master finish what they serve.
+    """
+    deadline = time.monotonic() + patience
+    wanted = {*settings.sockets, *settings.daemon_sockets}
+    for wish, fd in left.items():
+        if wish not in wanted:
+            os.close(fd)
+
+    def bind(wish: SocketWish) -> Bound:
+        if wish in left:
+            return sockets.taken_over(wish.kind, wish.address, left[wish])
+        return _bind(settings, wish.kind, wish.address, deadline)
+
+    return Sockets(tuple(map(bind, settings.sockets)), tuple(map(bind, settings.daemon_sockets)))
 
 
 def drop_privileges(settings: AppSettings, place: Place) -> None:
@@ -115,7 +131,18 @@ def announce(settings: AppSettings, logs: Logs, bound: Sockets) -> None:
         say("SNMP agent enabled.")
 
 
-def _bind(settings: AppSettings, kind: str, address: str) -> Bound:
+def _bind(settings: AppSettings, kind: str, address: str, deadline: float) -> Bound:
+    while True:
+        try:
+            return _bind_now(settings, kind, address)
+        except BindError as error:
+            cause = error.__cause__
+            if not isinstance(cause, OSError) or cause.errno != errno.EADDRINUSE or time.monotonic() >= deadline:
+                raise
+        time.sleep(BIND_AGAIN_SECONDS)  # the kernel tells nobody when an address becomes free; we supervise nothing yet
+
+
+def _bind_now(settings: AppSettings, kind: str, address: str) -> Bound:
     if kind in {"snmp", "udp"}:
         return sockets.bind_datagram(kind, address)
     defer = int(settings.limits.read_seconds) if kind in {"http", "uwsgi"} else 0

@@ -11,11 +11,11 @@ class Loop:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._callbacks: dict[int, Callable[[], None]] = {}
-        self._signals: dict[int, Callable[[], None]] = {}
+        self._callbacks: dict[int, Callable[[], object]] = {}
+        self._signals: dict[int, Callable[[], object]] = {}
         self._wake_reader = -1
 
-    def watch(self, fd: int, callback: Callable[[], None]) -> None:
+    def watch(self, fd: int, callback: Callable[[], object]) -> None:
         """Call `callback` whenever `fd` is readable or hung up."""
         self._callbacks[fd] = callback
         self._epoll.register(fd, select.EPOLLIN)
@@ -25,7 +25,7 @@ class Loop:
         if self._callbacks.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
-    def watch_signals(self, callbacks: dict[int, Callable[[], None]], ignored: Iterable[int]) -> None:
+    def watch_signals(self, callbacks: dict[int, Callable[[], object]], ignored: Iterable[int]) -> None:
         """Deliver signals in `turn`, never in the middle of something."""
         reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)

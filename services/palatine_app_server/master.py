@@ -8,15 +8,16 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 from palatine import __version__, exits, places
 from palatine.codec import emperor_pipe
 from palatine.companions import Companions
+from palatine.errors import PalatineError
 from palatine.notify import Notifier
 from palatine.schema import SERVER_STATES
-from palatine_app_server import channel, foundation, instance, linux, sockets
+from palatine_app_server import channel, foundation, instance, linux, sockets, succession
 from palatine_app_server.actions import Actions
 from palatine_app_server.api import ApiSettings
 from palatine_app_server.backlog import Backlog
@@ -27,6 +28,7 @@ from palatine_app_server.logs import Logs
 from palatine_app_server.loop import Loop
 from palatine_app_server.settings import AppSettings
 from palatine_app_server.signals_table import SignalsTable
+from palatine_app_server.succession import Words
 from palatine_app_server.takers import Takers
 from palatine_app_server.vassal import EmperorPipe, Order
 from palatine_app_server.worker import Doors
@@ -46,8 +48,14 @@ STOP_SECONDS: Final = 3.0
 class Master:
     """One running instance; `run` returns its exit code."""
 
-    def __init__(self, settings: AppSettings, place: Place, environ: Mapping[str, str]) -> None:
+    def __init__(self, settings: AppSettings, place: Place, words: Words, reread: Callable[[], AppSettings]) -> None:
+        environ = dict(words.environ)
+        left = succession.inherited(environ)
         self._settings = settings
+        self._words = words._replace(environ=dict(environ))
+        self._reread = reread
+        self._successor_wanted = False
+        self._succeeds = bool(left)
         self._place = place
         self._environ = dict(environ)
         self._loop = Loop()
@@ -55,7 +63,7 @@ class Master:
         self._draining = False
         self._emperor = EmperorPipe.from_environment(environ)
         self._notifier = Notifier.from_environment(self._environ)
-        self._sockets = foundation.bind_all(settings)
+        self._sockets = foundation.bind_all(settings, left, settings.mercy_seconds if place.after_crash else 0.0)
         foundation.drop_privileges(settings, place)
         self._segment = foundation.make_segment(settings, place, self._sockets)
         self._logs = Logs(settings.log, settings.alarms, self._segment)
@@ -87,7 +95,7 @@ class Master:
         now = time.monotonic()
         self._link.start(now)
         self._start_companions(now)
-        if self._emperor is not None:
+        if self._emperor is not None and not self._succeeds:
             self._emperor.tell(emperor_pipe.SPAWNED)
         self._workforce.request_reload()
         tick_at = now + TICK_SECONDS
@@ -107,13 +115,21 @@ class Master:
             self._show_state()
             self._loop.turn(min(moment for moment in due if moment is not None) - now)
         self._end()
+        if self._successor_wanted:
+            settings = self._settings
+            succession.hand_over(
+                self._words,
+                [*settings.sockets, *settings.daemon_sockets],
+                [*self._sockets.requests, *self._sockets.offered],
+            )
+        self._logs.say("goodbye to uWSGI.")
         return self._exit_code
 
     # ------------------------------------------------------------------ start and end
 
     def _watch(self) -> None:
         settings = self._settings
-        stop, drain, reload = self._stop_now, self._drain, self._workforce.request_reload
+        stop, drain, reload = self._stop_now, self._drain, self._reload
         self._loop.watch_signals(
             {
                 signal.SIGCHLD: self._reap,
@@ -157,13 +173,12 @@ class Master:
             self._loop.turn(min([*due, now + TICK_SECONDS]) - now)
         self._takers.close()
         self._segment.close(unlink=True)
-        if self._settings.vacuum:
+        if self._settings.vacuum and not self._successor_wanted:
             for bound in (*self._sockets.requests, *self._sockets.offered):
                 sockets.remove_path(bound)
             if self._settings.pidfile and os.path.exists(self._settings.pidfile):
                 os.unlink(self._settings.pidfile)
         instance.leave(self._place)
-        self._logs.say("goodbye to uWSGI.")
 
     # ------------------------------------------------------------------ what children get
 
@@ -201,6 +216,7 @@ class Master:
         """Drop what only the master may hold: above all its end of the lifeline."""
         self._loop.abandon_in_child()
         self._segment.release_in_child()
+        instance.release_in_child(self._place)
         os.close(self._lifeline[1])
         self._own_end.close()
         self._takers.close_in_child()
@@ -263,7 +279,7 @@ class Master:
             self._community = str(message["community"])
             self._takers.send_away()
         elif op == "reload":
-            self._workforce.request_reload()
+            self._reload()
         elif op == "stop":
             self._stop_now()
 
@@ -276,10 +292,10 @@ class Master:
                 self._stop_now()
                 return
             self._logs.say_dated(f"received message {order.value} from emperor")
-            actions: dict[Order, Callable[[], None]] = {
+            actions: dict[Order, Callable[[], object]] = {
                 Order.STOP: self._stop_now,
                 Order.GRACEFUL_STOP: self._drain,
-                Order.RELOAD: self._workforce.request_reload,
+                Order.RELOAD: self._reload,
             }
             actions[order]()
 
@@ -321,7 +337,9 @@ class Master:
         if kind == "alarm.config":
             return self._alarm_config()
         if kind == "reload":
-            self._workforce.request_reload()
+            refusal = self._reload()
+            if refusal:
+                return {"error": "config", "message": refusal}
             return {"generation": self._workforce.reload.coming}
         if kind == "stop":
             drain = not isinstance(body, dict) or bool(body.get("drain", True))
@@ -382,6 +400,26 @@ class Master:
     def _on_ready(self) -> None:
         self._notifier.send("READY=1", f"STATUS=generation {self._workforce.reload.serving} serves")
 
+    def _reload(self) -> str:
+        """Read the config again and bring it into force; why not, where it cannot be read: then the old one stays."""
+        if self._workforce.stopping:
+            return "stopping"
+        try:
+            wanted = self._reread()
+        except PalatineError as error:
+            self._logs.say(f"the config cannot be read again, the old one stays in force: {error}")
+            self._server[self._segment.word("server", "reload_failures")] += 1
+            return str(error)
+        if succession.needs_successor(self._settings, wanted):
+            self._notifier.send("RELOADING=1")
+            self._logs.say("the config changes what a master is made of: it starts anew when its workers have finished")
+            self._successor_wanted = self._draining = True
+            self._workforce.stop(float(self._settings.mercy_seconds))
+        else:
+            self._settings = wanted
+            self._workforce.request_reload(wanted)
+        return ""
+
     def _drain(self) -> None:
         self._notifier.send("STOPPING=1")
         self._draining = True
@@ -389,6 +427,7 @@ class Master:
         self._workforce.stop(float(self._settings.mercy_seconds))
 
     def _stop_now(self) -> None:
+        self._successor_wanted = False
         self._notifier.send("STOPPING=1")
         self._draining = False
         self._logs.say("SIGINT/SIGTERM received...killing workers...")
@@ -417,10 +456,10 @@ class Master:
         return sum(self._segment.cells("cores", row, bank)[word] for row in range(rows) for bank in (0, 1))
 
 
-def start(settings: AppSettings, place: Place, environ: Mapping[str, str]) -> int:
+def start(settings: AppSettings, place: Place, words: Words, reread: Callable[[], AppSettings]) -> int:
     """Run the master in this process; the exit code."""
     try:
-        master = Master(settings, place, environ)
+        master = Master(settings, place, words, reread)
     except BaseException:
         instance.leave(place)
         raise

@@ -45,9 +45,11 @@ def bind_stream(kind: str, address: str, backlog: int, *, defer_seconds: int = 0
     `defer_seconds` wakes the server only once data has arrived (TCP_DEFER_ACCEPT, tcp(7)); `mode` is for UNIX paths.
     """
     if address.startswith("fd://"):
-        return _inherited(kind, address)
+        return _inherited(kind, address, backlog)
     if ":" in address:
         sock = _tcp(address, socket.SOCK_STREAM)
+        # inherited by what is accepted: the pieces of a streamed response must not wait for acknowledgements
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if defer_seconds:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, defer_seconds)
     else:
@@ -67,6 +69,14 @@ def bind_datagram(kind: str, address: str) -> Bound:
     sock = _tcp(address, socket.SOCK_DGRAM)
     sock.setblocking(False)
     return Bound(kind, address, sock)
+
+
+def taken_over(kind: str, address: str, fd: int) -> Bound:
+    """The socket an earlier master of this process bound to `address`."""
+    sock = socket.socket(fileno=fd)
+    sock.set_inheritable(False)
+    sock.setblocking(False)
+    return Bound(kind, _shown(address, sock), sock, inherited=True)
 
 
 def request_variables(bound: Bound) -> dict[str, str]:
@@ -132,12 +142,17 @@ def _unix(address: str, mode: int) -> socket.socket:
     return sock
 
 
-def _inherited(kind: str, address: str) -> Bound:
+def _inherited(kind: str, address: str, backlog: int) -> Bound:
     number = address.removeprefix("fd://")
     if not number.isascii() or not number.isdigit():
         raise ConfigError(f"{address!r}: fd:// takes a number")
     try:
         sock = socket.socket(fileno=int(number))
+        sock.set_inheritable(False)  # link and companions must not hold it when we are gone
+        if sock.type != socket.SOCK_STREAM:
+            raise ConfigError(f"{address!r} is not a stream socket")
+        if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            sock.listen(_allowed_backlog(backlog))
     except OSError as error:
         raise BindError(f"{address}: {error.strerror}") from error
     sock.setblocking(False)

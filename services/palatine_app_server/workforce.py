@@ -72,8 +72,10 @@ class Workforce:
 
     # ------------------------------------------------------------------ what the master asks
 
-    def request_reload(self) -> None:
-        """Bring up a new generation beside the present one (the first call: the first one)."""
+    def request_reload(self, settings: AppSettings | None = None) -> None:
+        """Bring up a new generation beside the present one (the first call: the first one), by these `settings`."""
+        if settings is not None:
+            self._settings = settings
         if not self.stopping:
             self._reload_event(reload_policy.Event.REQUESTED)
 

@@ -48,7 +48,6 @@ def test_a_directory_added_touched_removed(realm: Realm) -> None:
     assert re.search(rf"^{stamp}\[emperor\] vassal one\.ini is now loyal$", log, re.MULTILINE)
 
 
-@pytest.mark.xfail(strict=False, reason="the app-server keeps its first config when it reloads")
 def test_a_changed_config_is_what_runs_after_the_reload(realm: Realm) -> None:
     port = free_port()
     path = realm.vassal("one.ini", port)

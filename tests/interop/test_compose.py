@@ -52,6 +52,11 @@ class Host:
         """A command in the engine's network, where the published ports are."""
         return run("nsenter", "-n", "-t", str(self.engine.pid), program(words[0]), *words[1:]).stdout
 
+    def healthy(self) -> bool:
+        """All five run and say so."""
+        found = self.containers()
+        return set(found) == DAEMONS and all(one["health"] == "healthy" for one in found.values())
+
     def containers(self) -> dict[str, dict[str, str]]:
         found = {}
         for name in self.docker("ps", "--format", "{{.Names}}").split():
@@ -69,6 +74,8 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
         base_image(engine)
         checkout(directory / "checkout")
         try:
+            engine.compose("up", "--build", "--detach")
+            wait_until(engine.healthy, "five healthy containers", 120)
             yield engine
         finally:
             engine.compose("down", "--volumes", "--timeout", "5")
@@ -106,15 +113,6 @@ def checkout(where: Path) -> None:
 
 
 def test_five_containers_serve_the_seeds(host: Host) -> None:
-    host.compose("up", "--build", "--detach")
-    wait_until(
-        lambda: (
-            set(host.containers()) == DAEMONS
-            and all(container["health"] == "healthy" for container in host.containers().values())
-        ),
-        "five healthy containers",
-        120,
-    )
     # seed 001: the app and its stats, served by another container on the socket the app's master bound
     assert "It works" in host.inside("curl", "-sS", "http://127.0.0.1:9090/")
     stats = json.loads(host.inside("curl", "-sS", "http://127.0.0.1:9191/"))

@@ -45,7 +45,8 @@ def bind_stream(kind: str, address: str, backlog: int, *, defer_seconds: int = 0
     `defer_seconds` wakes the server only once data has arrived (TCP_DEFER_ACCEPT, tcp(7)); `mode` is for UNIX paths.
     """
     if address.startswith("fd://"):
-        return _inherited(kind, address, backlog)
+        return _inherited(kind, address, _allowed_backlog(backlog))
+    backlog = _allowed_backlog(backlog)
     if ":" in address:
         sock = _tcp(address, socket.SOCK_STREAM)
         # inherited by what is accepted: the pieces of a streamed response must not wait for acknowledgements
@@ -55,8 +56,9 @@ def bind_stream(kind: str, address: str, backlog: int, *, defer_seconds: int = 0
     else:
         sock = _unix(address, mode)
     try:
-        sock.listen(_allowed_backlog(backlog))
+        sock.listen(backlog)
     except OSError as error:
+        sock.close()
         raise BindError(f"{address}: {error.strerror}") from error
     sock.setblocking(False)
     return Bound(kind, _shown(address, sock), sock)
@@ -138,21 +140,22 @@ def _unix(address: str, mode: int) -> socket.socket:
             os.chmod(address, mode)
     except OSError as error:
         sock.close()
-        raise BindError(f"{address}: {error.strerror}") from error
+        raise BindError(f"{address}: {error.strerror or error}") from error  # "path too long" has no number
     return sock
 
 
 def _inherited(kind: str, address: str, backlog: int) -> Bound:
     number = address.removeprefix("fd://")
-    if not number.isascii() or not number.isdigit():
+    if not number.isascii() or not number.isdigit() or len(number) > 9:
         raise ConfigError(f"{address!r}: fd:// takes a number")
     try:
         sock = socket.socket(fileno=int(number))
         sock.set_inheritable(False)  # link and companions must not hold it when we are gone
         if sock.type != socket.SOCK_STREAM:
+            sock.detach()
             raise ConfigError(f"{address!r} is not a stream socket")
         if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            sock.listen(_allowed_backlog(backlog))
+            sock.listen(backlog)
     except OSError as error:
         raise BindError(f"{address}: {error.strerror}") from error
     sock.setblocking(False)

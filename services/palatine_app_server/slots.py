@@ -1,8 +1,18 @@
 """The rows the master writes about its workers, and those of dead workers, whose own writer is gone."""
 
 import time
+from typing import NamedTuple
 
 from palatine.counters import Segment
+
+
+class _Tenant(NamedTuple):
+    """A process in a slot; during a reload there are two."""
+
+    generation: int
+    pid: int
+    last_spawn: int  # unix seconds
+    requests_at_spawn: int
 
 
 class Slots:
@@ -11,22 +21,26 @@ class Slots:
     def __init__(self, segment: Segment, threads: int) -> None:
         self._segment = segment
         self._threads = threads
+        self._tenants: dict[int, list[_Tenant]] = {}
 
     def spawned(self, worker: int, generation: int, pid: int) -> bool:
         """A process has taken the slot; whether there was one before."""
         respawned = self._get(worker, "respawn_count") > 0
         self._set(worker, "respawn_count", self._get(worker, "respawn_count") + 1)
-        self._set(worker, "pid", pid)
-        self._set(worker, "generation", generation)
-        self._set(worker, "last_spawn", int(time.time()))
-        self._set(worker, "requests_at_spawn", self._requests(worker))
+        tenant = _Tenant(generation, pid, int(time.time()), self._requests(worker))
+        self._tenants.setdefault(worker, []).append(tenant)
+        self._show(worker, tenant)
         return respawned
 
     def died(self, worker: int, generation: int, pid: int, status: int) -> None:
         """Its process was reaped with the wait `status`: it serves nothing and holds nothing any more."""
         self._set(worker, "last_exit_status", status)
-        if self._get(worker, "pid") == pid:  # a reload's new worker may have taken the slot
-            self._set(worker, "pid", 0)
+        left = self._tenants[worker] = [tenant for tenant in self._tenants.get(worker, []) if tenant.pid != pid]
+        if self._get(worker, "pid") == pid:
+            if left:
+                self._show(worker, left[-1])  # of a reload that failed: the one before serves on
+            else:
+                self._set(worker, "pid", 0)
         bank = generation & 1
         for core in range(self._threads):
             cells = self._segment.cells("cores", (worker - 1) * self._threads + core, bank)
@@ -36,6 +50,10 @@ class Slots:
         for name in ("accepting", "suspended", "running_signal"):
             row[self._segment.word("workers", name)] = 0
         self._release_locks(pid)
+
+    def _show(self, worker: int, tenant: _Tenant) -> None:
+        for name, value in tenant._asdict().items():
+            self._set(worker, name, value)
 
     def harakiri(self, worker: int) -> None:
         """A request of this worker took too long."""

@@ -28,7 +28,8 @@ class Client:
     """One connection; reads whole responses."""
 
     def __init__(self, address: Any, receive_buffer: int = 0) -> None:
-        self.socket = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self.socket = socket.socket(socket.AF_UNIX if isinstance(address, str) else family)
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(PATIENCE)

@@ -25,7 +25,7 @@ up: $(VENV)/.ready
 	$(BIN)/palatine up --demo deploy/demo
 
 test: $(VENV)/.ready peers
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 chaos: $(VENV)/.ready peers
 	PALATINE_LONG=1 $(BIN)/python -m pytest tests/chaos

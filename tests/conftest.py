@@ -1,3 +1,5 @@
+import fcntl
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,3 +13,16 @@ def programs(tmp_path: Path) -> Iterator[Runner]:
     """Starts real programs in directories of this test's own, and ends them."""
     with runner(tmp_path) as made:
         yield made
+
+
+@pytest.fixture(scope="module", autouse=True)
+def alone(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Modules marked `alone` take turns on this machine, whichever process runs them."""
+    marks = getattr(request.module, "pytestmark", [])
+    names = [mark.args[0] for mark in (marks if isinstance(marks, list) else [marks]) if mark.name == "alone"]
+    if not names:
+        yield
+        return
+    with (Path(tempfile.gettempdir()) / f"palatine-test-{names[0]}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -35,7 +35,15 @@ import sys
 from collections.abc import Sequence
 
 from palatine import __version__, exits
+from palatine.config.honoured import APP_SERVER
 from palatine_app_server.serve import serve
+
+
+def fill(text: str) -> str:
+    """`text` in indented lines of at most 100 columns."""
+    import textwrap
+
+    return textwrap.fill(text, 100, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,8 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         from palatine_app_server import keeper
 
         return keeper.main(words[1:])
-    if words in (["--help"], ["-h"]):
+    if words in (["--help"], ["-h"], ["--manual"]):
         sys.stdout.write(__doc__ or "")
+        sys.stdout.write(f"\nOPTIONS OF UWSGI THAT HAVE AN EFFECT\n{fill('  '.join(sorted(APP_SERVER)))}\n")
         return exits.OK
     if words == ["--version"]:
         sys.stdout.write(f"palatine-app-server {__version__} (uWSGI 2.0.31)\n")

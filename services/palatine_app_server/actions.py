@@ -61,7 +61,7 @@ class Actions:
             return None
         if action == "log":
             text = message.decode("utf-8", "replace").rstrip("\n")
-            self._logs.say_dated(f"ALARM: {arg + ' ' if arg else ''}{text}")
+            self._logs.say_alarm(f"ALARM: {arg + ' ' if arg else ''}{text}")
             return None
         return {"error": "unsupported", "message": f"alarm action {action}:{arg} cannot be run here"}
 

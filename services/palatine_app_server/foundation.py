@@ -118,7 +118,8 @@ def announce(settings: AppSettings, logs: Logs, bound: Sockets) -> None:
     say(f"your server socket listen backlog is limited to {settings.listen} connections")
     say(f"your mercy for graceful operations on workers is {settings.mercy_seconds} seconds")
     say(f"*** Operational MODE: {_mode(settings)} ***")
-    say("*** uWSGI is running in multiple interpreter mode ***")
+    if "single-interpreter" not in settings.options:
+        say("*** uWSGI is running in multiple interpreter mode ***")
     say(f"spawned uWSGI master process (pid: {os.getpid()})")
     for one in bound.offered:
         if one.kind == "stats":

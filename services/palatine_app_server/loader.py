@@ -77,7 +77,8 @@ def _import_file(path: str) -> Any:
     name = "uwsgi_file_" + re.sub(r"[^A-Za-z0-9]", "_", path.removesuffix(".py"))
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None or not os.path.exists(path):
-        raise AppError(f"unable to load app file {path}: not a Python file that can be read")
+        reason = "not a Python file" if os.path.exists(path) else "No such file or directory"
+        raise AppError(f"unable to load app file {path}: {reason}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)

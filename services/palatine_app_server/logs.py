@@ -58,6 +58,10 @@ class Logs:
         """One line in the form of uWSGI's verbose ones: ctime, " - ", text."""
         self.say(f"{time.ctime()} - {text}")
 
+    def say_alarm(self, text: str) -> None:
+        """A line an alarm wrote: it is written, and matched with no rule, or it would raise itself for ever."""
+        self._write(f"{time.ctime()} - {text}\n".encode("utf-8", "surrogateescape"))
+
     def read(self) -> None:
         """Take what the processes printed."""
         assert self.reader is not None
@@ -71,12 +75,19 @@ class Logs:
             self._take(data)
 
     def _take(self, data: bytes) -> None:
+        self._write(data)
+        self._offer(data)
+
+    def _write(self, data: bytes) -> None:
         self._cells[self._lines] += 1
         self._cells[self._bytes] += len(data)
         try:
             os.write(self._out, data)
         except OSError:  # a full disk or a closed terminal must not stop the server; the counter tells
             self._cells[self._dropped] += 1
+
+    def _offer(self, data: bytes) -> None:
+        """Keep for the link what a rule may match."""
         if self._prefilter is None or data.startswith(OWN_LINES) or not self._prefilter.may_match(data):
             return
         if len(self.waiting) >= QUEUE_LINES:

@@ -151,8 +151,11 @@ class Master:
 
     def _write_pidfile(self) -> None:
         if self._settings.pidfile:
-            with open(self._settings.pidfile, "w", encoding="ascii") as file:
-                file.write(f"{os.getpid()}\n")
+            try:
+                with open(self._settings.pidfile, "w", encoding="ascii") as file:
+                    file.write(f"{os.getpid()}\n")
+            except OSError as error:  # what it serves is worth more than the file that names it
+                self._logs.say(f"pidfile {self._settings.pidfile}: {error.strerror}")
 
     def _start_companions(self, now: float) -> None:
         if not self._place.private:

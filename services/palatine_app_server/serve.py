@@ -4,17 +4,24 @@ The command calls it in its own process, the keeper in a freshly forked child.
 """
 
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 
 from palatine import config, exits
 from palatine.codec import emperor_pipe
-from palatine.config.show import show
-from palatine.errors import PalatineError
-from palatine_app_server import instance, master, settings, succession
+from palatine.config import honoured
+from palatine.config.show import resolved, show
+from palatine.errors import ConfigError, PalatineError
+from palatine_app_server import instance, master, settings, sockets, succession
 from palatine_app_server.succession import Words
 from palatine_app_server.vassal import EmperorPipe
+
+
+class NoSocketError(PalatineError):
+    """No socket is configured and none was inherited: exit code 1, as uWSGI's."""
+
 
 _UMBRELLA = "PALATINE_UMBRELLA"
 #: Set by `palatine up` for its children; a daemon the app starts must not take it for its own.
@@ -28,28 +35,14 @@ def serve(argv: Sequence[str], environ: Mapping[str, str], *, cwd: str) -> int:
     for name in (_UMBRELLA, _PARENT):
         environ.pop(name, None)
         os.environ.pop(name, None)
-    successor = succession.VARIABLE in environ
+    words = Words(tuple(argv), environ, cwd, umbrella)
     try:
-        read = _load(argv, environ, cwd, again=successor)
-        for warning in read.warnings:
-            sys.stderr.write(f"{warning}\n")
-        if read.settings.given("emperor"):
-            _become_emperor(argv, umbrella=umbrella)
-        if read.settings.flag("show-config"):
-            sys.stderr.write(show(read))
-        if read.settings.flag("no-server"):
-            return exits.OK
-        wanted = settings.read(read)
-        if wanted.app.chdir:
-            os.chdir(wanted.app.chdir)
-        place = instance.settle(
-            wanted.name,
-            wanted.runtime_dir,
-            may_be_private=umbrella,
-            identity=instance.identity_of(cwd, " ".join(argv)),
-        )
-        words = Words(tuple(argv), environ, cwd, umbrella)
-        return master.start(wanted, place, words, partial(_reread, words))
+        read = _load(words, again=succession.VARIABLE in environ)
+        for name, number in (("reload", signal.SIGHUP), ("stop", signal.SIGINT)):
+            option = read.settings.given(name)
+            if option is not None:
+                return _signal_master(option, number)
+        return _serve(words, read)
     except PalatineError as error:
         sys.stderr.write(f"palatine-app-server: {error}\n")
         pipe = EmperorPipe.from_environment(environ)
@@ -58,23 +51,89 @@ def serve(argv: Sequence[str], environ: Mapping[str, str], *, cwd: str) -> int:
         return error.exit_status
 
 
-def _load(argv: Sequence[str], environ: Mapping[str, str], cwd: str, *, again: bool) -> config.Config:
+def _serve(words: Words, read: config.Config) -> int:
+    for warning in (*read.warnings, *_without_effect(read)):
+        sys.stderr.write(f"{warning}\n")
+    if read.settings.given("emperor"):
+        _become_emperor(words)
+    if read.settings.flag("show-config"):
+        sys.stderr.write(show(read))
+    if read.settings.flag("no-server"):
+        return exits.OK
+    wanted = _settings(read, successor=succession.VARIABLE in words.environ)
+    _enter(wanted.app.chdir)
+    place = instance.settle(
+        wanted.name,
+        wanted.runtime_dir,
+        may_be_private=words.umbrella,
+        identity=instance.identity_of(words.cwd, " ".join(words.argv)),
+    )
+    return master.start(wanted, place, words, partial(_reread, words))
+
+
+def _settings(read: config.Config, *, successor: bool) -> settings.AppSettings:
+    wanted = settings.read(read)
+    if wanted.sockets:
+        return wanted
+    return wanted._replace(sockets=(_stdin_socket(read, successor=successor),))
+
+
+def _signal_master(option: config.Option, number: int) -> int:
+    """`--reload PIDFILE` and `--stop PIDFILE`: the signal uWSGI sends, to the master whose pid the file holds."""
+    try:
+        with open(option.value or "", encoding="ascii") as file:
+            os.kill(int(file.read()), number)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "holds no process id"
+        raise option.origin.error(f"--{option.name} {option.value}: {reason}") from error
+    return exits.OK
+
+
+def _without_effect(read: config.Config) -> list[str]:
+    """A line for each option that is read and does nothing; ConfigError for those that must not be passed over."""
+    ignored = []
+    for line in resolved(read, honoured.HONOURED):
+        if line.name in honoured.REFUSED:
+            raise line.origin.error(f"{line.name}: {honoured.REFUSED[line.name]}")
+        if line.status == "ignored":
+            ignored.append(f"{line.origin}: {line.name} has no effect here yet")
+    return ignored
+
+
+def _stdin_socket(read: config.Config, *, successor: bool) -> settings.SocketWish:
+    """The listener an Emperor or inetd left on descriptor 0; without one there is nobody to serve, as uWSGI says."""
+    if not successor and not sockets.listens(0):
+        raise NoSocketError("The -s/--socket option is missing and stdin is not a socket.")
+    kind = "http" if (read.settings.text("protocol", "") or "").startswith("http") else "uwsgi"
+    return settings.SocketWish(kind, "fd://0")
+
+
+def _enter(directory: str) -> None:
+    if directory:
+        try:
+            os.chdir(directory)
+        except OSError as error:
+            raise ConfigError(f"chdir(): {error.strerror}: {directory}") from error
+
+
+def _load(words: Words, *, again: bool) -> config.Config:
     """Read the config; `again` has the Emperor send the one it holds on the config pipe."""
-    if again and emperor_pipe.CONFIG_FD_VARIABLE in environ:
-        pipe = EmperorPipe.from_environment(environ)
+    if again and emperor_pipe.CONFIG_FD_VARIABLE in words.environ:
+        pipe = EmperorPipe.from_environment(words.environ)
         if pipe is not None:
             pipe.tell(emperor_pipe.SEND_CONFIG)
-    return config.load(argv, environ, cwd=cwd, is_reload=again)
+    return config.load(words.argv, words.environ, cwd=words.cwd, is_reload=again)
 
 
 def _reread(words: Words) -> settings.AppSettings:
     """The settings as the config says now; ConfigError where it cannot be read."""
-    return settings.read(_load(words.argv, words.environ, words.cwd, again=True))
+    return _settings(_load(words, again=True), successor=True)
 
 
-def _become_emperor(argv: Sequence[str], *, umbrella: bool) -> None:
+def _become_emperor(words: Words) -> None:
     """An `emperor` option makes this process an emperor: same pid, same words, another program."""
-    if umbrella:
+    if words.umbrella:
         os.environ[_UMBRELLA] = "1"
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "palatine_emperor", *argv])  # noqa: S606 - no shell wanted
+    command = [sys.executable, "-P", "-m", "palatine_emperor", *words.argv]
+    os.execv(sys.executable, command)  # noqa: S606 - no shell wanted

@@ -47,13 +47,20 @@ class Slots:
             for name in ("in_request", "harakiri_deadline_ms"):
                 cells[self._segment.word("cores", name)] = 0
         row = self._segment.cells("workers", worker - 1, bank)
-        for name in ("accepting", "suspended", "running_signal"):
+        for name in ("accepting", "running_signal"):
             row[self._segment.word("workers", name)] = 0
         self._release_locks(pid)
 
     def _show(self, worker: int, tenant: _Tenant) -> None:
         for name, value in tenant._asdict().items():
             self._set(worker, name, value)
+
+    def pause(self, *, paused: bool) -> None:
+        """What all workers, of both generations, are to do when they look; those that start look first."""
+        word = self._segment.word("workers", "suspended")
+        for row in range(self._segment.rows("workers")):
+            for bank in (0, 1):
+                self._segment.cells("workers", row, bank)[word] = int(paused)
 
     def harakiri(self, worker: int) -> None:
         """A request of this worker took too long."""

@@ -149,7 +149,7 @@ def _inherited(kind: str, address: str, backlog: int) -> Bound:
     if not number.isascii() or not number.isdigit() or len(number) > 9:
         raise ConfigError(f"{address!r}: fd:// takes a number")
     try:
-        sock = socket.socket(fileno=int(number))
+        sock = socket.socket(fileno=_off_stdin() if int(number) == 0 else int(number))
         sock.set_inheritable(False)  # link and companions must not hold it when we are gone
         if sock.type != socket.SOCK_STREAM:
             sock.detach()
@@ -160,6 +160,24 @@ def _inherited(kind: str, address: str, backlog: int) -> Bound:
         raise BindError(f"{address}: {error.strerror}") from error
     sock.setblocking(False)
     return Bound(kind, _shown(address, sock), sock, inherited=True)
+
+
+def listens(fd: int) -> bool:
+    """Whether descriptor `fd` is a listening stream socket."""
+    try:
+        with socket.socket(fileno=os.dup(fd)) as sock:
+            return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    except OSError:
+        return False
+
+
+def _off_stdin() -> int:
+    """Move the socket on descriptor 0 elsewhere: children get /dev/null there."""
+    fd = os.dup(0)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    return fd
 
 
 def systemd_sockets(environ: dict[str, str], pid: int) -> list[int]:

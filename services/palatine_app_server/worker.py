@@ -69,7 +69,7 @@ class Doors(NamedTuple):
 class Worker:
     """Serve until told to stop; `run` returns the exit code.
 
-    `on_pause` hears whether the worker takes requests; `paused` is how it begins.
+    `pause_wanted` says what the master wants, whenever it signals; `on_pause` hears what has come into force.
     """
 
     def __init__(
@@ -82,13 +82,14 @@ class Worker:
         on_signal: Callable[[int], None],
         total_requests: Callable[[], int],
         on_exit: Callable[[], None] = lambda: None,
+        pause_wanted: Callable[[], bool] = lambda: False,
         on_pause: Callable[[bool], None] = lambda _paused: None,
-        paused: bool = False,
     ) -> None:
         self._settings = settings
         self._doors = doors
         self._on_signal = on_signal
         self._on_exit = on_exit
+        self._read_pause = pause_wanted
         self._on_pause = on_pause
         self._listeners = {listener.fd: listener for listener in doors.listeners}
         self._one_shot = select.EPOLLONESHOT if settings.threads > 1 else 0
@@ -101,7 +102,7 @@ class Worker:
         self._watching = False
         self._orphan = False
         self._paused = False
-        self._pause_wanted = paused
+        self._pause_wanted = pause_wanted()
         self._next_tick = 0.0
         self._door_lock = threading.Lock()
         self._requests = Requests(settings, ledgers, app, total_requests=total_requests, may_keep=self._may_keep)
@@ -136,6 +137,14 @@ class Worker:
                 self._close_doors()
             finally:
                 self._door_lock.release()
+
+    def look(self) -> None:
+        """The master may want a pause, or no longer. Safe in a signal handler.
+
+        What it wants is read and not signalled: of two signals Python runs the one with the lower number first.
+        """
+        self._pause_wanted = self._read_pause() and not self._draining
+        os.eventfd_write(self._wake, 1)
 
     # ------------------------------------------------------------------ the loop
 
@@ -356,8 +365,7 @@ class Worker:
         """In the main thread, before the master hears that this worker accepts: from then on it may send them."""
         signal.signal(signal.SIGHUP, lambda _number, _frame: self.drain())
         signal.signal(ORPHAN_SIGNAL, lambda _number, _frame: self._orphaned())
-        signal.signal(signal.SIGTSTP, lambda _number, _frame: self._want_pause(paused=True))
-        signal.signal(signal.SIGCONT, lambda _number, _frame: self._want_pause(paused=False))
+        signal.signal(signal.SIGTSTP, lambda _number, _frame: self.look())
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
             signal.signal(number, self._leave_now)
         signal.signal(HARAKIRI_SIGNAL, self._harakiri)
@@ -365,10 +373,6 @@ class Worker:
         faulthandler.register(HARAKIRI_SIGNAL, file=2, all_threads=True, chain=True)
         for number in (signal.SIGUSR1, signal.SIGALRM, signal.SIGTTIN, signal.SIGTTOU):
             signal.signal(number, signal.SIG_IGN)
-
-    def _want_pause(self, *, paused: bool) -> None:
-        self._pause_wanted = paused and not self._draining
-        os.eventfd_write(self._wake, 1)
 
     def _orphaned(self) -> None:
         """The master is gone: finish within the mercy it would have had, also where the GIL is never let go."""

@@ -90,9 +90,10 @@ class Workforce:
     def toggle_pause(self) -> None:
         """Have the workers take no requests, or take them again; the connections wait in the listen queue."""
         self.paused = not self.paused
+        self._slots.pause(paused=self.paused)
         for life in self._lives.values():
             if life.pid and life.phase is Phase.SERVING:  # one that starts says what it believes when it accepts
-                os.kill(life.pid, signal.SIGTSTP if self.paused else signal.SIGCONT)
+                os.kill(life.pid, signal.SIGTSTP)
 
     @property
     def finished(self) -> bool:
@@ -158,7 +159,7 @@ class Workforce:
         self._life_event(key, worker_policy.Accepting())
         pid = self._lives[key].pid
         if pid and paused is not self.paused:
-            os.kill(pid, signal.SIGTSTP if self.paused else signal.SIGCONT)
+            os.kill(pid, signal.SIGTSTP)
         lives = [life for (number, _), life in self._lives.items() if number == self.reload.coming]
         if lives and all(life.phase is Phase.SERVING for life in lives):
             self._reload_event(reload_policy.Event.READY)
@@ -214,7 +215,7 @@ class Workforce:
         ours.setblocking(False)
         started = _Zygote(pid, ours, generation)
         self._zygotes[generation] = started
-        self._server[self._segment.word("server", "zygote_pid")] = pid
+        self._show_zygote()
         self._loop.watch(ours.fileno(), lambda: self._hear(started))
         for key, life in self._lives.items():  # what its predecessor was asked for and did not do
             if key[0] == generation and life.phase is Phase.STARTING and not life.pid:
@@ -247,6 +248,7 @@ class Workforce:
 
     def _zygote_died(self, generation: int, status: int) -> None:
         gone = self._zygotes.pop(generation)
+        self._show_zygote()
         if gone.orders.fileno() >= 0:
             self._hear(gone)  # of workers forked just before
             self._loop.forget(gone.orders.fileno())
@@ -344,7 +346,7 @@ class Workforce:
         if parent is None or parent.orders.fileno() < 0:
             return  # its successor will be asked
         try:
-            channel.send(parent.orders, {"op": "fork", "worker": key[1], "paused": self.paused})
+            channel.send(parent.orders, {"op": "fork", "worker": key[1]})
         except OSError as error:
             self._logs.say(f"zygote of generation {key[0]} cannot be told to fork: {error.strerror}")
 
@@ -368,6 +370,10 @@ class Workforce:
         say(f"HARAKIRI [core {late.core}] {peer} - {method} {uri} since {late.started}")
         say(f"HARAKIRI !!! end of worker {worker} status !!!")
         self._logs.say(f"HARAKIRI triggered by worker {worker} core {late.core} !!!")
+
+    def _show_zygote(self) -> None:
+        newest = self._zygotes.get(max(self._zygotes, default=0))
+        self._server[self._segment.word("server", "zygote_pid")] = newest.pid if newest else 0
 
     def _count(self, name: str) -> None:
         self._server[self._segment.word("server", name)] += 1

@@ -3,7 +3,7 @@
 The master forks it (the master itself never imports an app), and talks to it over one SOCK_SEQPACKET pair:
 
     zygote → master   {"op": "loaded", "seconds": s} or {"op": "failed", "error": text}
-    master → zygote   {"op": "fork", "worker": n, "paused": bool}
+    master → zygote   {"op": "fork", "worker": n}
     worker → master   {"op": "spawned", "worker": n, "pid": p}   over the same pair, first thing it does
 
 A worker is forked twice, so that it becomes a child of the master (a subreaper), who reaps and respawns it, also when
@@ -19,7 +19,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 from palatine import exits
@@ -82,41 +81,42 @@ def _live(inheritance: Inheritance, orders: socket.socket) -> int:
         if order is None:
             return exits.OK
         if order["op"] == "fork":
-            _fork_twice(order, inheritance, orders, api, app)
+            _fork_twice(int(order["worker"]), inheritance, orders, api, app)
 
 
-def _fork_twice(order: dict[str, Any], inheritance: Inheritance, orders: socket.socket, api: Api, app: Any) -> None:
+def _fork_twice(worker: int, inheritance: Inheritance, orders: socket.socket, api: Api, app: Any) -> None:
     """Fork a worker whose parent is the master."""
     middle = os.fork()
     if middle:
         _, status = os.waitpid(middle, 0)
         if status:
-            raise ChildProcessError(f"worker {order['worker']} could not be forked")
+            raise ChildProcessError(f"worker {worker} could not be forked")
         return
     middle = os.getpid()
     try:
-        worker = os.fork()
+        child = os.fork()
     except OSError:
         os._exit(exits.FAILURE)
-    if worker:
+    if child:
         os._exit(exits.OK)
     try:
         for number in (signal.SIGHUP, signal.SIGINT):  # until it serves, a worker told to go may just go
             signal.signal(number, signal.SIG_DFL)
         linux.wait_for_orphaning(middle)
         linux.die_with_parent(inheritance.master_pid, ORPHAN_SIGNAL)
-        channel.send(orders, {"op": "spawned", "worker": order["worker"], "pid": os.getpid()})
+        channel.send(orders, {"op": "spawned", "worker": worker, "pid": os.getpid()})
         orders.close()
-        code = _work(int(order["worker"]), inheritance, api, app, paused=bool(order.get("paused")))
+        code = _work(worker, inheritance, api, app)
     except BaseException:  # noqa: BLE001 - nothing may climb into the zygote's frames
         traceback.print_exc()
         code = exits.FAILURE
     leave(code, api.run_atexit)
 
 
-def _work(worker: int, inheritance: Inheritance, api: Api, app: Any, *, paused: bool) -> int:
+def _work(worker: int, inheritance: Inheritance, api: Api, app: Any) -> int:
     settings, segment = inheritance.settings, inheritance.segment
     bank = inheritance.generation & 1
+    row = _Row(segment, worker, bank)
     if settings.lazy_apps:
         try:
             app = _load(settings)
@@ -143,22 +143,33 @@ def _work(worker: int, inheritance: Inheritance, api: Api, app: Any, *, paused: 
         on_signal=_counting_signals(api, segment, worker, bank),
         total_requests=api.total_requests,
         on_exit=api.run_atexit,
-        on_pause=partial(_show_pause, segment, worker, bank),
-        paused=paused,
+        pause_wanted=row.paused,
+        on_pause=row.show_pause,
     )
     api.enter_worker(worker)
     server.install_signals()
-    cells = segment.cells("workers", worker - 1, bank)
-    cells[segment.word("workers", "accepting")] = 1
+    row.show_pause(row.paused())
     channel.send(
         inheritance.master,
-        {"op": "accepting", "worker": worker, "generation": inheritance.generation, "paused": paused},
+        {"op": "accepting", "worker": worker, "generation": inheritance.generation, "paused": row.paused()},
     )
     return server.run()
 
 
-def _show_pause(segment: Segment, worker: int, bank: int, paused: bool) -> None:  # noqa: FBT001 - a callback's only word
-    segment.cells("workers", worker - 1, bank)[segment.word("workers", "suspended")] = int(paused)
+class _Row:
+    """A worker's own row of the segment."""
+
+    def __init__(self, segment: Segment, worker: int, bank: int) -> None:
+        self._cells = segment.cells("workers", worker - 1, bank)
+        self._accepting, self._suspended = (segment.word("workers", name) for name in ("accepting", "suspended"))
+
+    def paused(self) -> bool:
+        """Whether the master, which writes this word, wants a pause."""
+        return bool(self._cells[self._suspended])
+
+    def show_pause(self, paused: bool) -> None:  # noqa: FBT001 - a callback's only word
+        """A paused worker accepts nothing."""
+        self._cells[self._accepting] = int(not paused)
 
 
 def _counting_signals(api: Api, segment: Segment, worker: int, bank: int) -> Callable[[int], None]:

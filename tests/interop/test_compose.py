@@ -13,7 +13,7 @@ import pytest
 
 from running import Runner, program, run, runner, wait_until
 
-pytestmark = [pytest.mark.interop, pytest.mark.root, pytest.mark.timeout(900), pytest.mark.xdist_group("docker")]
+pytestmark = [pytest.mark.interop, pytest.mark.root, pytest.mark.timeout(900), pytest.mark.alone("docker")]
 
 ROOT = Path(__file__).parents[2]
 #: debootstrap takes a minute; its result is the same for every run on a machine.

@@ -14,7 +14,7 @@ import zmq
 
 from running import Runner, Running, free_port, get, import_path, parent_of, program, run, wait_until
 
-pytestmark = [pytest.mark.interop, pytest.mark.root, pytest.mark.xdist_group("port-3031")]
+pytestmark = [pytest.mark.interop, pytest.mark.root, pytest.mark.alone("seed-000-003")]
 
 VASSALS = Path(__file__).parents[2] / "deploy" / "examples" / "vassals"
 PORTS = {"werkzeug.xml": 3031, "trac.ini": 3032, "django.ini": 3034}

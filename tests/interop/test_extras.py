@@ -12,7 +12,7 @@ import pytest
 
 from running import Runner, run, wait_until
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(600), pytest.mark.xdist_group("extras")]
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(600), pytest.mark.alone("extras")]
 
 ROOT = Path(__file__).parents[2]
 #: What must not come along with anybody but the emperor.

@@ -12,7 +12,7 @@ import pytest
 
 from running import Runner, Running, get, program, run, wait_until
 
-pytestmark = [pytest.mark.interop, pytest.mark.xdist_group("port-9090")]
+pytestmark = [pytest.mark.interop, pytest.mark.alone("seed-001")]
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "examples" / "hello-world"
 CONFIG = "uwsgi-hello-world-configs.ini"

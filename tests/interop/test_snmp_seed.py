@@ -13,7 +13,7 @@ import pytest
 
 from running import Runner, Running, child_of, free_port, get, run, wait_until
 
-pytestmark = [pytest.mark.interop, pytest.mark.xdist_group("port-3031")]
+pytestmark = [pytest.mark.interop, pytest.mark.alone("seed-000-003")]
 
 ROOT = Path(__file__).parents[2]
 BASE = "1.3.6.1.4.1.35156.17"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from palatine.cli.text import Paint, counted
 from palatine.config import Config, inspect
+from palatine.config.honoured import HONOURED, REFUSED
 from palatine.config.show import Line, inspect_file, resolved, show
 from palatine.exits import BAD_CONFIG, OK
 
@@ -21,7 +22,7 @@ def main(name: str, words: list[str]) -> int:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     showing = actions.add_parser("show", help="every option as it ends up, and where it was written")
     showing.add_argument("--ini", action="store_true", help="as uWSGI's --show-config prints it")
-    checking = actions.add_parser("check", help="what is wrong or unknown in it; nothing else")
+    checking = actions.add_parser("check", help="what is wrong or unknown in it, or has no effect here")
     for one in (showing, checking):
         one.add_argument("words", nargs="+", metavar="WORDS")
     args = parser.parse_args(words)
@@ -29,12 +30,12 @@ def main(name: str, words: list[str]) -> int:
     if args.action == "show" and args.ini:
         sys.stdout.write(show(config))
         return OK
-    lines = resolved(config)
+    lines = resolved(config, HONOURED)
     if args.action == "show":
         _show(lines, Paint.for_stdout())
     else:
         _check(config, lines)
-    return BAD_CONFIG if any(line.status == "refused" for line in lines) else OK
+    return BAD_CONFIG if any(line.status == "refused" or line.name in REFUSED for line in lines) else OK
 
 
 def inspected(words: Sequence[str]) -> Config:
@@ -56,7 +57,14 @@ def _show(lines: Sequence[Line], paint: Paint) -> None:
 def _check(config: Config, lines: Sequence[Line]) -> None:
     for warning in config.warnings:
         sys.stdout.write(f"warning: {warning}\n")
+    ignored = 0
     for line in lines:
         if line.status == "refused":
             sys.stdout.write(f"error: {line.origin}: {line.reason}\n")
-    sys.stdout.write(f"{counted(len(lines), 'options')}, {counted(len(config.warnings), 'warnings')}\n")
+        elif line.name in REFUSED:
+            sys.stdout.write(f"error: {line.origin}: {line.name}: {REFUSED[line.name]}\n")
+        elif line.status == "ignored":
+            ignored += 1
+            sys.stdout.write(f"no effect: {line.origin}: {line.name} is not supported yet\n")
+    warned = counted(len(config.warnings), "warnings")
+    sys.stdout.write(f"{counted(len(lines), 'options')}, {warned}, {ignored} without effect\n")

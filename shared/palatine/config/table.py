@@ -68,6 +68,8 @@ OWN: Final[tuple[Kind, ...]] = (
     Kind("keeper", "none", "flag"),
     Kind("stats-vars"),
     Kind("snmp-null-unset", "none", "flag"),
+    Kind("emperor-exec"),
+    Kind("min-uid", "req", "int"),
 )
 
 

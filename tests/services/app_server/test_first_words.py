@@ -1,0 +1,107 @@
+"""What the command says before it serves: other masters' signals, refusals, and options without effect."""
+
+import os
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from palatine.config.honoured import APP_SERVER, HONOURED, REFUSED
+from palatine.config.table import Table
+from running import Runner, free_port, get, program, run, wait_until
+
+APP = "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'here']\n"
+
+
+def palatine(*words: str) -> subprocess.CompletedProcess[str]:
+    return run("palatine-app-server", *words, check=False, stdin=subprocess.DEVNULL)
+
+
+def test_every_honoured_name_is_an_option_by_its_canonical_name() -> None:
+    table = Table()
+    assert {table.canonical(name) for name in HONOURED | set(REFUSED)} >= HONOURED
+    assert all(table.find(name) for name in HONOURED | set(REFUSED))
+
+
+def test_what_the_settings_read_is_honoured() -> None:
+    source = Path(__file__).parents[3] / "services" / "palatine_app_server" / "settings.py"
+    table = Table()
+    words = {word for word in source.read_text().split('"')[1::2] if table.is_uwsgi(word)}
+    assert {table.canonical(word) for word in words} - {"snmp"} <= APP_SERVER | {"config", "ini"}
+
+
+@pytest.mark.parametrize("option", ["--reload", "--stop"])
+def test_reload_and_stop_signal_the_master_of_a_pidfile(programs: Runner, option: str) -> None:
+    port = free_port()
+    (programs.directory / "app.py").write_text(APP)
+    words = ["--http-socket", f"127.0.0.1:{port}", "--wsgi-file", "app.py", "--pidfile", "my.pid"]
+    server = programs.start("palatine-app-server", *words, cwd=programs.directory)
+    wait_until(lambda: get(f"http://127.0.0.1:{port}/") == "here", "the app")
+    assert palatine(option, str(programs.directory / "my.pid")).returncode == 0
+    if option == "--stop":
+        assert server.wait() == 0
+    else:
+        wait_until(lambda: server.output().count("spawned uWSGI worker 1") == 2, "the reload")
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "text"),
+    [
+        ((), 1, "The -s/--socket option is missing and stdin is not a socket."),
+        (("--https", ":1,a,b"), 78, "https: TLS is not served yet"),
+        (("--http-socket", "127.0.0.1:0", "--daemonize", "log"), 78, "daemonize: does not go to the background"),
+        (("--http-socket", "127.0.0.1:0", "--chdir", "/nonexistent"), 78, "chdir(): No such file or directory"),
+        (("--reload", "/nonexistent"), 78, "--reload /nonexistent: No such file or directory"),
+    ],
+)
+def test_a_refusal_is_one_line(words: tuple[str, ...], status: int, text: str) -> None:
+    done = palatine(*words)
+    assert done.returncode == status
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_option_without_effect_is_named_with_its_place(programs: Runner) -> None:
+    ini = programs.directory / "some.ini"
+    ini.write_text("[uwsgi]\nhttp-socket = 127.0.0.1:0\ncheaper = 1\nenable-threads = true\n")
+    server = programs.start("palatine-app-server", str(ini))
+    server.wait_for("some.ini:3:1: cheaper has no effect here yet")
+    assert "enable-threads has no effect" not in server.output()
+    checked = run("palatine", "config", "check", str(ini)).stdout
+    assert "some.ini:3:1: cheaper" in checked
+    assert "1 without effect" in checked
+
+
+def test_a_listener_on_stdin_is_served_also_after_a_reload(programs: Runner) -> None:
+    """As an Emperor starts on-demand vassals: fd 0 is the socket, `protocol` says what it speaks."""
+    (programs.directory / "app.py").write_text(APP)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        log = programs.directory / "server.log"
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                [program("palatine-app-server"), "--protocol", "http", "--wsgi-file", "app.py", "--name", "demand"],
+                cwd=programs.directory, env={**os.environ, **programs.environ()},
+                stdin=listener.fileno(), stdout=output, stderr=output,
+            )  # fmt: skip
+    try:
+        wait_until(lambda: get(url) == "here", "the app")
+        process.send_signal(signal.SIGHUP)
+        wait_until(lambda: log.read_text().count("spawned uWSGI worker 1") == 2, "the reload")
+        assert get(url) == "here"
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(15) == 0
+
+
+def test_an_alarm_that_logs_does_not_raise_itself(programs: Runner) -> None:
+    (programs.directory / "app.py").write_text("print('TERRIBLE', flush=True)\n" + APP)
+    server = programs.start(
+        "palatine", "--http-socket", "127.0.0.1:0", "--wsgi-file", "app.py",
+        "--alarm", "tell log:again", "--log-alarm", "tell TERRIBLE", cwd=programs.directory,
+    )  # fmt: skip
+    server.wait_for("ALARM: again TERRIBLE", 20)
+    assert server.stop(signal.SIGINT) == 0
+    assert server.output().count("ALARM: again") == 1

@@ -139,9 +139,9 @@ class AppServer:
             code = self.running.process.poll()
             if code is not None:
                 raise RuntimeError(f"it ended with {code}: {self.running.output()}")
-            return (
-                self.state() == "ready" and all(row["accepting"] for row in self.read("workers")) and all(self.pids())
-            )
+            ours = self.server()["pid"] == self.pid  # and not a killed predecessor's
+            accepting = all(row["accepting"] for row in self.read("workers")) and all(self.pids())
+            return ours and accepting and self.state() == "ready"
 
         wait_until(ready, f"ready: {self.running.output()}", 20)
 

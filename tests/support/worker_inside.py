@@ -17,6 +17,7 @@ from palatine_app_server.connection import Limits, Listener
 from palatine_app_server.ledger import Ledger
 from palatine_app_server.request import WorkerSettings, WsgiApp
 from palatine_app_server.worker import Doors, Worker
+from running import wait_until
 
 #: A client gives up after this long: a test that hangs fails instead.
 PATIENCE = 10.0
@@ -133,6 +134,7 @@ class Inside:
         self.lifeline, self._life = os.pipe2(os.O_CLOEXEC)
         self.signals, self.signal_writer = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         variables = {"SCRIPT_NAME": "", "SERVER_NAME": "here", "SERVER_PORT": "80"} if protocol == "http" else {}
+        self.pause = False
         self.pauses: list[bool] = []
         settings = WorkerSettings(
             worker=1, threads=threads, limits=limits or Limits(), harakiri_seconds=harakiri, mercy_seconds=60,
@@ -149,6 +151,7 @@ class Inside:
             app,
             on_signal=on_signal,
             total_requests=lambda: 0,
+            pause_wanted=lambda: self.pause,
             on_pause=self.pauses.append,
         )
         self.thread = threading.Thread(target=self.worker.run, daemon=True)
@@ -162,6 +165,12 @@ class Inside:
         with self.connect() as client:
             client.send(data)
             return client.rest()
+
+    def toggle_pause(self) -> None:
+        """As a master does, and wait until it is in force."""
+        self.pause = not self.pause
+        self.worker.look()
+        wait_until(lambda: self.pauses and self.pauses[-1] is self.pause, f"pause: {self.pause}")
 
     def counter(self, name: str) -> int:
         return sum(

@@ -174,7 +174,8 @@ def test_pause_and_resume(programs: Runner) -> None:
     with server.connect() as kept:
         kept.get()
         server.running.send(signal.SIGTSTP)
-        wait_until(lambda: all(row["suspended"] for row in server.read("workers")), "suspended workers")
+        wait_until(lambda: not any(row["accepting"] for row in server.read("workers")), "paused workers")
+        assert all(row["suspended"] for row in server.read("workers"))
         wait_until(lambda: server.state() == "paused", "the state")
         before = server.requests()
         kept.send(b"GET /pid HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -201,7 +202,8 @@ def test_pause_and_resume(programs: Runner) -> None:
     assert "*** PAUSE (press start to resume, if you do not have a joypad send SIGTSTP) ***" in output
     assert "*** (SIGTSTP received) resuming workers ***" in output
     server.running.send(signal.SIGTSTP)
-    wait_until(lambda: all(row["suspended"] for row in server.read("workers")), "suspended workers")
+    wait_until(lambda: not any(row["accepting"] for row in server.read("workers")), "paused workers")
+    assert all(row["suspended"] for row in server.read("workers"))
     assert server.running.stop(signal.SIGTERM) == 0
 
 

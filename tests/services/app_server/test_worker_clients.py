@@ -247,8 +247,7 @@ def test_a_paused_worker_serves_nobody_and_loses_nobody(tmp_path: Path, threads:
         half = server.connect()
         half.send(GET[:5])
         wait_until(lambda: len(server.worker._parked) == 2, "two parked connections")
-        server.worker._want_pause(paused=True)
-        wait_until(lambda: server.pauses == [True], "the pause")
+        server.toggle_pause()
         kept.send(GET)
         half.send(GET[5:])
         new = server.connect()
@@ -257,7 +256,7 @@ def test_a_paused_worker_serves_nobody_and_loses_nobody(tmp_path: Path, threads:
             server.signal_writer.send(b"\1")
             assert heard.acquire(timeout=10)
         assert server.counter("requests") == 1
-        server.worker._want_pause(paused=False)
+        server.toggle_pause()
         for client in (kept, half, new):
             assert client.response()[1] == b"GET / "
             client.socket.close()
@@ -269,8 +268,7 @@ def test_a_paused_worker_can_be_drained(tmp_path: Path) -> None:
         kept.get()
         half.send(GET[:5])
         wait_until(lambda: len(server.worker._parked) == 2, "two parked connections")
-        server.worker._want_pause(paused=True)
-        wait_until(lambda: server.pauses == [True], "the pause")
+        server.toggle_pause()
         kept.send(GET)
         server.worker.drain()
         assert kept.response()[1] == b"GET / "

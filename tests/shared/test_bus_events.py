@@ -265,7 +265,7 @@ async def test_one_intake_many_senders_and_the_silent_one_is_let_go(tmp_path: Pa
             senders[name].put("n", name)
         assert await take(intake, 1) == ["c"]
         intake.connect("b", tmp_path / "b")
-        assert await take(intake, 1) == ["b"]
+        assert set(await take(intake, 1)) == {"b"}  # at least once: the ack of the first may have gone with its session
 
 
 async def test_a_peer_that_hangs_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

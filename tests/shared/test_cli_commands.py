@@ -14,7 +14,7 @@ FAKES = Path(__file__).parent / "fake_daemons"
 ECHO = """
 import json, os, sys
 print(json.dumps({"pid": os.getpid(), "words": sys.argv[1:], "umbrella": os.environ.get("PALATINE_UMBRELLA"),
-    "fds": [fd for fd in range(3, 20) if os.path.exists(f"/proc/self/fd/{fd}")]}))
+    "fds": [int(fd) for fd in os.listdir("/proc/self/fd")]}))
 """
 
 

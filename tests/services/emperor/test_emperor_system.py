@@ -237,7 +237,7 @@ def test_a_refused_config_is_said_once_and_disturbs_nobody(realm: Realm) -> None
     realm.ask("ping")
     assert len(realm.wait_log(r"\[emperor\] vassal rails\.yml refuses its configuration")) == 1
     assert realm.ask("status")["refused"] == {"rails.yml": refused["reason"]}
-    rails.write_text(f"uwsgi:\n    module: app\n    master: 1\n    chdir: {realm.directory}\n")
+    rails.write_text(f"uwsgi:\n    module: app\n    http-socket: 127.0.0.1:0\n    chdir: {realm.directory}\n")
     realm.wait_state("rails.yml", "accepting", "ready")
 
 

@@ -281,7 +281,8 @@ class Connection:
         rest, self._buffer = self._buffer[packet.size :], b""
         declared = self.environ.get("CONTENT_LENGTH", "")
         length = int(declared) if _DIGITS.fullmatch(declared) else 0
-        self.head = Head(length, keep_alive=False, expects_continue=False, http11=False)
+        http11 = self.environ.get("SERVER_PROTOCOL") == "HTTP/1.1"
+        self.head = Head(length, keep_alive=False, expects_continue=False, http11=http11)
         return self._expect_body(rest) if length else Next.SERVE
 
     def _packet_environ(self, block: bytes) -> dict[str, str]:

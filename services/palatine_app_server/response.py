@@ -56,6 +56,7 @@ class Response:
         "_may_keep",
         "_output",
         "_status_line",
+        "_version",
         "_without_body",
         "body_bytes",
         "chunked",
@@ -80,6 +81,7 @@ class Response:
     ) -> None:
         self._output = output
         self._framed = framed
+        self._version = "HTTP/1.1" if framed or http11 else "HTTP/1.0"  # what uWSGI's front ends are used to
         self._http11 = http11
         self._head_only = head_only
         self._without_body = False  # decided with the head
@@ -120,7 +122,7 @@ class Response:
         self._note_framing(headers)
         self.status = int(found[1])
         self._headers = text
-        self._status_line = f"HTTP/1.1 {status}\r\n"
+        self._status_line = f"{self._version} {status}\r\n"
         self.header_count = count
         self.header_bytes = len(self._status_line) + len(text) + 2
         return self.write

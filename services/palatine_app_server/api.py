@@ -3,6 +3,8 @@
 It holds nothing but references to the worker's segment, the channel to the master and the app's registered handlers.
 """
 
+import contextlib
+import operator
 import os
 import socket
 import sys
@@ -121,11 +123,12 @@ class Api:
             "alarm": self._alarm,
             "signal": self._signal,
             "register_signal": self._register_signal,
-            "signal_registered": self._handlers.__contains__,
+            "signal_registered": lambda number: True if operator.index(number) in self._handlers else None,
             "reload": lambda: self._ask({"op": "reload"}),
             "stop": lambda: self._ask({"op": "stop"}),
-            "lock": lambda number=0: self._lock(number).acquire(LOCK_SECONDS),
-            "unlock": lambda number=0: self._lock(number).release(),
+            "lock": self._acquire,
+            "unlock": self._release,
+            "is_locked": lambda number=0: self._lock(number).locked(),
         }
         if settings.snmp:
             offered |= self._snmp_functions()
@@ -138,8 +141,10 @@ class Api:
         return True
 
     @staticmethod
-    def _log(message: str | bytes) -> bool:
-        data = message if isinstance(message, bytes) else message.encode("utf-8", "surrogateescape")
+    def _log(message: str) -> bool:
+        if not isinstance(message, str):
+            raise TypeError(f"log() argument 1 must be str, not {type(message).__name__}")
+        data = message.encode("utf-8", "surrogateescape")
         os.write(2, data if data.endswith(b"\n") else data + b"\n")
         return True
 
@@ -152,20 +157,40 @@ class Api:
         self._ask({"op": "alarm", "alarm": name, "message": data.decode("latin-1")})
 
     def _signal(self, number: int, _node: str = "") -> None:
-        if not 0 <= number <= 255:
-            raise ValueError("invalid signal number")
-        self._ask({"op": "signal", "number": number})
+        self._ask({"op": "signal", "number": _signal_number(number)})
 
     def _register_signal(self, number: int, target: str, handler: Handler) -> None:
-        if not 0 <= number <= 255:
-            raise ValueError("invalid signal number")
+        if not isinstance(target, str):
+            raise TypeError(f"register_signal() argument 2 must be str, not {type(target).__name__}")
         if not callable(handler):
             raise TypeError("the handler must be callable")
-        self._handlers[number] = handler
+        self._handlers[_signal_number(number)] = handler
         self._ask({"op": "register", "number": number, "target": target})
+        shown = target or "default, any worker"
+        sys.stderr.write(
+            f"[uwsgi-signal] signum {number} registered (wid: {self.worker_id} modifier1: 0 target: {shown})\n"
+        )
+
+    # ---------------------------------------------------------------- locks
+
+    def _acquire(self, number: int = 0) -> None:
+        """Wait for ever: an app that was told it holds a lock must hold it. A killed holder's lock is free at once."""
+        self._lock(number).acquire(None)
+        self._show_owner(number, os.getpid())
+
+    def _release(self, number: int = 0) -> None:
+        lock = self._lock(number)
+        self._show_owner(number, 0)
+        with contextlib.suppress(RuntimeError):  # not held: nothing to do, says uWSGI
+            lock.release()
+
+    def _show_owner(self, number: int, pid: int) -> None:
+        cells, word = self._segment.cells("locks", number), self._segment.word("locks", "owner_pid")
+        if pid or cells[word] == os.getpid():
+            cells[word] = pid
 
     def _lock(self, number: int) -> SharedLock:
-        if not 0 <= number < len(self._user_locks):
+        if not 0 <= operator.index(number) < len(self._user_locks):
             raise ValueError("Invalid lock number")
         return self._user_locks[number]
 
@@ -182,20 +207,22 @@ class Api:
 
     def _setter(self, kind: int, bits: int) -> Callable[[int, int], bool | None]:
         def set_value(number: int, value: int) -> bool | None:
-            return self._store(number, kind, lambda _old: _integer(value) % (1 << bits))
+            wanted = operator.index(value) % (1 << bits)
+            return self._store(_byte(number), kind, lambda _old: wanted)
 
         return set_value
 
     def _adder(self, kind: int, sign: int) -> Callable[..., bool | None]:
         def add_value(number: int, delta: int = 1) -> bool | None:
-            step = sign * (_integer(delta) % (1 << 32))
-            return self._store(number, kind, lambda old: (old + step) % (1 << 64))
+            try:
+                which, step = _byte(number), sign * (operator.index(delta) % (1 << 32))
+            except OverflowError as error:
+                raise TypeError(str(error)) from error  # uWSGI's incr and decr know no other
+            return self._store(which, kind, lambda old: (old + step) % (1 << 64))
 
         return add_value
 
     def _store(self, number: int, kind: int, change: Callable[[int], int]) -> bool | None:
-        if not 0 <= _integer(number) <= 255:
-            raise OverflowError("unsigned byte integer is out of range")
         if not 1 <= number <= SNMP_VALUES:
             return None
         cells = self._segment.cells("snmp_values", number - 1)
@@ -211,14 +238,22 @@ class Api:
 
     def _set_community(self, community: str) -> bool:
         if not isinstance(community, str):
-            raise TypeError("argument 1 must be str")
+            raise TypeError(f"snmp_set_community() argument 1 must be str, not {type(community).__name__}")
         return self._ask({"op": "community", "community": community[:72]})
 
 
-def _integer(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"an integer is required (got type {type(value).__name__})")
-    return value
+def _byte(value: int) -> int:
+    number = operator.index(value)
+    if not 0 <= number <= 255:
+        raise OverflowError(f"unsigned byte integer is {'greater than maximum' if number > 0 else 'less than minimum'}")
+    return number
+
+
+def _signal_number(value: int) -> int:
+    number = operator.index(value)
+    if not 0 <= number <= 255:
+        raise ValueError("invalid signal number")
+    return number
 
 
 def _palatine_version() -> str:

@@ -45,7 +45,7 @@ class WorkerSettings(NamedTuple):
 class Core:
     """One thread's share of a worker: its ledger and the request it is in."""
 
-    __slots__ = ("connection", "id", "ledger", "may_keep", "response", "started_ns")
+    __slots__ = ("connection", "id", "ledger", "may_keep", "response", "started_ns", "waited")
 
     def __init__(self, number: int, ledger: Ledger) -> None:
         self.id = number
@@ -54,6 +54,7 @@ class Core:
         self.response: Response | None = None
         self.started_ns = 0
         self.may_keep: Callable[[], bool] = bool
+        self.waited = 0.0  # seconds this thread had nothing to do before its last event
 
 
 class Requests:
@@ -83,6 +84,7 @@ class Requests:
             "wsgi.multiprocess": settings.multiprocess,
             "wsgi.run_once": False,
             "wsgi.file_wrapper": FileWrapper,
+            "wsgi.input_terminated": True,  # by it Werkzeug knows that the body of a chunked request is all there
             "uwsgi.version": b"2.0.31",
             "uwsgi.node": socket.gethostname().encode(),
         }

@@ -34,8 +34,10 @@ from palatine_app_server.ledger import Ledger
 from palatine_app_server.request import Core, Requests, WorkerSettings, WsgiApp, log
 
 TICK_SECONDS: Final = 1.0
-#: A keep-alive connection that would wait longer than this behind others is ended politely, so that its client
-#: comes back to a worker that has a free thread.
+#: A thread that waited less than this for its event found somebody waiting for it: the worker is saturated. Where
+#: requests then take longer than `WORTH_RECONNECTING_US`, a keep-alive connection is ended politely after its response,
+#: so that its client comes back to whichever worker is free first.
+SATURATED_SECONDS: Final = 0.001
 WORTH_RECONNECTING_US: Final = 20_000
 #: The signal by which the master tells a worker that a request of its has passed its deadline.
 HARAKIRI_SIGNAL: Final = signal.SIGUSR2
@@ -164,8 +166,10 @@ class Worker:
         """Wait for one thing and do it."""
         if self._pause_wanted is not self._paused:
             self._apply_pause()
+        asked = time.monotonic()
         events = self._epoll.poll(TICK_SECONDS, 1)
         now = time.monotonic()
+        core.waited = now - asked
         if now >= self._next_tick:
             self._tick(now)
         for fd, _mask in events:
@@ -353,8 +357,9 @@ class Worker:
         """Whether a connection may stay: not while draining, nor where it would wait for a thread for long."""
         if self._draining:
             return False
-        excess = len(self._parked) + 1 - self._settings.threads
-        return excess <= 0 or excess * core.ledger.average_us <= WORTH_RECONNECTING_US
+        if len(self._parked) < self._settings.threads or core.waited > SATURATED_SECONDS:
+            return True
+        return core.ledger.average_us <= WORTH_RECONNECTING_US
 
     def _thread_name(self, core: Core) -> str:
         return f"uWSGIWorker{self._settings.worker}Core{core.id}"

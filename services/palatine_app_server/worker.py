@@ -8,8 +8,8 @@ wait (`maxevents` 1), because an event fetched but not served is a client waitin
 listeners are exclusive (EPOLLEXCLUSIVE): a worker that is woken always accepts, and re-adds them once a second so that
 the connection a killed sibling was woken for is not stranded.
 
-A draining worker closes its listeners at once and serves to the end whoever it has accepted, connections between two
-requests excepted.
+A draining worker closes its listeners at once and serves to the end whoever it has accepted. Connections between two
+requests are closed, unless they were answered just now: their clients were not told, and may be asking already.
 """
 
 import atexit
@@ -34,6 +34,10 @@ from palatine_app_server.ledger import Ledger
 from palatine_app_server.request import Core, Requests, WorkerSettings, WsgiApp, log
 
 TICK_SECONDS: Final = 1.0
+#: While draining: the sooner a worker is gone, the sooner its memory is.
+DRAINING_TICK_SECONDS: Final = 0.1
+#: How long after its last response a connection may still bring a request to a draining worker.
+LAST_CALL_SECONDS: Final = 0.5
 #: A thread that waited less than this for its event found somebody waiting for it: the worker is saturated. Where
 #: requests then take longer than `WORTH_RECONNECTING_US`, a keep-alive connection is ended politely after its response,
 #: so that its client comes back to whichever worker is free first.
@@ -105,6 +109,7 @@ class Worker:
         self._orphan = False
         self._paused = False
         self._pause_wanted = pause_wanted()
+        self._pace = TICK_SECONDS
         self._next_tick = 0.0
         self._door_lock = threading.Lock()
         self._requests = Requests(settings, ledgers, app, total_requests=total_requests, may_keep=self._may_keep)
@@ -132,6 +137,7 @@ class Worker:
     def drain(self) -> None:
         """Accept nothing more, finish what is being served, then return from `run`. Safe in a signal handler."""
         self._draining = True
+        self._pace, self._next_tick = DRAINING_TICK_SECONDS, 0.0
         self._pause_wanted = False
         os.eventfd_write(self._wake, self._settings.threads)
         if self._door_lock.acquire(blocking=False):  # else whoever has it, or `_retire`
@@ -167,7 +173,7 @@ class Worker:
         if self._pause_wanted is not self._paused:
             self._apply_pause()
         asked = time.monotonic()
-        events = self._epoll.poll(TICK_SECONDS, 1)
+        events = self._epoll.poll(self._pace, 1)
         now = time.monotonic()
         core.waited = now - asked
         if now >= self._next_tick:
@@ -219,8 +225,7 @@ class Worker:
             self._park(connection)
 
     def _park(self, connection: Connection) -> None:
-        if self._draining and connection.idle:
-            self._close(connection)
+        if self._draining and connection.idle and self._dismissed(connection):
             return
         events = self._events_for(connection)
         fd, watched = connection.fd, connection.watched
@@ -230,6 +235,14 @@ class Worker:
             self._epoll.register(fd, events)
         elif self._one_shot or watched != events:
             self._epoll.modify(fd, events)
+
+    def _dismissed(self, connection: Connection) -> bool:
+        last_call = connection.deadline - self._settings.limits.idle_seconds + LAST_CALL_SECONDS
+        if last_call <= time.monotonic():
+            self._close(connection)
+            return True
+        connection.deadline = last_call
+        return False
 
     def _events_for(self, connection: Connection) -> int:
         if connection.unsent is not None or (connection.pipelined and not self._paused):
@@ -281,7 +294,7 @@ class Worker:
         if not self._door_lock.acquire(blocking=False):
             return
         try:
-            self._next_tick = now + TICK_SECONDS
+            self._next_tick = now + self._pace
             for fd, connection in list(self._parked.items()):
                 if connection.deadline < now and (connection.unsent is not None or not self._paused):
                     overdue = self._parked.pop(fd, None)

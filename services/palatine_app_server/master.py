@@ -57,6 +57,8 @@ class Master:
         self._successor_wanted = False
         self._succeeds = bool(left)
         self._place = place
+        # a name made of our pid is nobody's after us: what is kept under it must go with us
+        self._state_dir = settings.state_dir if settings.name else str(place.directory)
         self._environ = dict(environ)
         self._loop = Loop()
         self._exit_code = exits.OK
@@ -76,7 +78,7 @@ class Master:
         self._community = settings.community
         self._actions = Actions(self._logs, self._deliver, self._app_environ())
         self._link = LinkEnd(
-            place, self._logs, self._loop, answer=self._answer, greeting=self._greeting, state_dir=settings.state_dir
+            place, self._logs, self._loop, answer=self._answer, greeting=self._greeting, state_dir=self._state_dir
         )
         self._companions = Companions(self._logs.say, self._environ)
         self._workforce = Workforce(
@@ -162,7 +164,7 @@ class Master:
             return
         for daemon in self._settings.companions:
             arguments = ["--runtime-dir", str(self._place.runtime)]
-            state = places.state_dir(f"private/{self._place.name}", self._settings.state_dir or None)
+            state = places.state_dir(f"private/{self._place.name}", self._state_dir or None)
             self._companions.add(daemon, [*arguments, "--state-dir", str(state)])
         self._companions.spawn(now)
 

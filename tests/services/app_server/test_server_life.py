@@ -197,7 +197,7 @@ def test_pause_and_resume(programs: Runner) -> None:
             assert client.response()[1] == b"ok"
             client.socket.close()
         wait_until(lambda: not any(row["suspended"] for row in server.read("workers")), "resumed workers")
-    assert server.state() == "ready"
+    wait_until(lambda: server.state() == "ready", "the state")
     output = server.running.output()
     assert "*** PAUSE (press start to resume, if you do not have a joypad send SIGTSTP) ***" in output
     assert "*** (SIGTSTP received) resuming workers ***" in output
@@ -365,3 +365,13 @@ def test_an_idle_server_costs_nothing(programs: Runner) -> None:
         server.running.wait_for("HARAKIRI triggered by worker")
         server.running.wait_for("trying respawn")
         assert cpu_seconds(server.pid) - before < 0.5
+
+
+def test_an_instance_without_a_name_leaves_no_state(programs: Runner) -> None:
+    """Its name is made of its pid: nobody would ever look for what is kept under it."""
+    (programs.directory / "app.py").write_text("def application(environ, start_response): pass\n")
+    server = programs.start("palatine-app-server", "--http-socket", "127.0.0.1:0", "--wsgi-file", "app.py")
+    wait_until(lambda: list(programs.runtime.glob(f"i/app-{server.pid}/link/*/sender.lock")), "the link's spool")
+    assert server.stop() == 0
+    assert not list((programs.runtime / "i").iterdir())
+    assert not [path for path in programs.state.rglob("*") if path.is_file()]

@@ -189,7 +189,7 @@ def slow_clients(server: AppServer, count: int, data: bytes) -> list[Client]:
 @pytest.mark.parametrize(("processes", "threads"), [(1, 1), (2, 2)])
 def test_slowloris(programs: Runner, processes: int, threads: int) -> None:
     """Hundreds of half requests; whoever asks a whole one is served as if they were not there."""
-    server = AppServer(programs, processes=processes, threads=threads)
+    server = AppServer(programs, "--http-timeout", "1", processes=processes, threads=threads)
     slow = slow_clients(server, 300, b"GET / HTTP/1.1\r\nHost: h\r\nX-")
     slow += slow_clients(server, 100, b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\nx")
     for _ in range(40):

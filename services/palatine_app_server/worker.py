@@ -237,12 +237,14 @@ class Worker:
             self._epoll.modify(fd, events)
 
     def _dismissed(self, connection: Connection) -> bool:
-        last_call = connection.deadline - self._settings.limits.idle_seconds + LAST_CALL_SECONDS
-        if last_call <= time.monotonic():
-            self._close(connection)
-            return True
-        connection.deadline = last_call
-        return False
+        """Close it, or let it live until its last call, which is set once: every thread that retires comes by here."""
+        now = time.monotonic()
+        if connection.deadline > now + LAST_CALL_SECONDS:
+            connection.deadline -= self._settings.limits.idle_seconds - LAST_CALL_SECONDS
+        if connection.deadline > now:
+            return False
+        self._close(connection)
+        return True
 
     def _events_for(self, connection: Connection) -> int:
         if connection.unsent is not None or (connection.pipelined and not self._paused):

@@ -232,18 +232,12 @@ def test_reload_stop_and_facts(programs: Runner) -> None:
     wait_until(lambda: server.generation() == 2, "the new generation")
     server.wait_ready()
     assert server.get() == b"ok"
-    assert server.get("/stop") in {b"True", b""}
+    with server.connect() as client:
+        client.send(b"GET /stop HTTP/1.1\r\nHost: h\r\n\r\n")
+        client.rest()  # the answer may be cut: it asked for no less
     assert server.running.wait() == 0
     assert (server.home / "atexit-1").exists()
     assert (server.home / "atexit-2").exists()
-
-
-def test_stop_may_cut_the_very_request(programs: Runner) -> None:
-    server = AppServer(programs, app=API_APP)
-    with server.connect() as client:
-        client.send(b"GET /stop HTTP/1.1\r\nHost: h\r\n\r\n")
-        client.rest()
-    assert server.running.wait() == 0
 
 
 def test_a_lock_keeps_workers_and_threads_apart(programs: Runner) -> None:

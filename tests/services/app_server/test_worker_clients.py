@@ -1,5 +1,6 @@
 """Clients that are slow, many, silent or gone do not hold up the others, and nobody is lost when a worker leaves."""
 
+import random
 import socket
 import threading
 import time
@@ -111,6 +112,50 @@ def test_threads_serve_at_the_same_time(tmp_path: Path, threads: int) -> None:
             assert client.response()[1] == b"GET /slow "
             client.socket.close()
         clients[0].socket.close()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_every_client_gets_its_own_answers(tmp_path: Path, threads: int) -> None:
+    """Random sizes, framings, pipelines and packets from many clients at once, all told apart by every thread."""
+    faults: list[str] = []
+
+    def talk(server: Inside, number: int) -> None:
+        dice = random.Random(number)
+        client = server.connect()
+        try:
+            for round_ in range(40):
+                expected, data = [], b""
+                for _ in range(dice.choice([1, 1, 1, 2, 5])):
+                    body = f"{number}-{round_}-".encode() * dice.choice([0, 1, 10, 3000])
+                    expected.append(b"POST /%d " % number + body)
+                    framing = (
+                        b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+                        if dice.random() < 0.5 or not body
+                        else b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+                    )
+                    data += b"POST /%d HTTP/1.1\r\nHost: h\r\n" % number + framing
+                cut = dice.randrange(len(data))
+                client.send(data[:cut])
+                client.send(data[cut:])
+                for wanted in expected:
+                    head, got = client.response()
+                    assert got == wanted, (got[:50], wanted[:50])
+                    if b"Connection: close" in head:
+                        client.socket.close()
+                        client = server.connect()
+                        break
+        except BaseException as error:  # noqa: BLE001 - told in the main thread
+            faults.append(repr(error))
+        finally:
+            client.socket.close()
+
+    with inside(tmp_path, echo, threads=threads) as server:
+        talkers = [threading.Thread(target=talk, args=(server, number)) for number in range(6)]
+        for talker in talkers:
+            talker.start()
+        for talker in talkers:
+            talker.join(30)
+    assert not faults
 
 
 def test_connections_are_served_in_turn(tmp_path: Path) -> None:

@@ -216,6 +216,7 @@ def test_a_second_palatine_emperor_has_its_own_place(realm: Realm) -> None:
         with (realm.directory / f"log{number}").open("wb") as log:
             command = [sys.executable, "-m", "palatine_emperor", "--emperor", str(court)]
             emperors.append(subprocess.Popen(command, env=environ, stdout=log, stderr=log, stdin=subprocess.DEVNULL))
+        realm.emperors.append(emperors[-1])
         master_of(port)
     for emperor in emperors:
         emperor.send_signal(signal.SIGTERM)

@@ -30,16 +30,12 @@ class StandInMaster:
     def bind(self, address: str = "127.0.0.1:0", **options: bool) -> str:
         """Bind and offer a stats socket; where it is (`HOST:PORT`, a path, or `@name`)."""
         if address.startswith(("/", "@")):
-            sock = socket.socket(socket.AF_UNIX)
-            sock.bind(address if address.startswith("/") else f"\0{address[1:]}\0")
+            sock = bound(socket.AF_UNIX, address if address.startswith("/") else f"\0{address[1:]}\0")
         else:
             host, _, port = address.rpartition(":")
             host = host.strip("[]")
-            sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind((host, int(port)))
+            sock = bound(socket.AF_INET6 if ":" in host else socket.AF_INET, (host, int(port)))
             address = address.removesuffix(port) + str(sock.getsockname()[1])
-        sock.listen(100)
         self.offer(sock, address, **options)
         return address
 
@@ -92,6 +88,20 @@ class StandInMaster:
         for connection in connections:
             connection.close()
         giver.close()
+
+
+def bound(family: int, where: Any) -> socket.socket:
+    """A listening socket; OSError, nothing left open, if the address cannot be had."""
+    sock = socket.socket(family)
+    try:
+        if family != socket.AF_UNIX:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(where)
+        sock.listen(100)
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 @contextlib.contextmanager

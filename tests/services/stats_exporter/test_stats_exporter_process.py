@@ -1,5 +1,6 @@
 """The exporter as a program, before a stand-in for the app-server, with the clients people have."""
 
+import contextlib
 import json
 import re
 import signal
@@ -13,9 +14,10 @@ import pytest
 
 from palatine.counters import SegmentView
 from palatine_stats_exporter.serving import HTTP_HEADER
-from running import Runner, Running, free_port, get, program, run, wait_until
+from running import Runner, Running, free_port, get, run, wait_until
 from stats_master import HELLO, StandInMaster, emperor, master
 from stats_planting import SAMPLES, normal, sample, store
+from terminal import shows
 
 pytestmark = pytest.mark.interop
 
@@ -44,7 +46,7 @@ def raw(address: str) -> str:
         sock = socket.socket(socket.AF_INET6 if "[" in host else socket.AF_INET)
         where = (host.strip("[]"), int(port))
     with sock:
-        sock.settimeout(5)
+        sock.settimeout(30)
         sock.connect(where)
         found = b""
         while data := sock.recv(65536):
@@ -110,14 +112,8 @@ def test_uwsgitop_shows_it(form: str, programs: Runner, instance: StandInMaster)
     address = instance.bind(str(programs.runtime / "s") if form == "unix" else "127.0.0.1:0", http=form == "http")
     instance.start()
     exporter(programs)
-    screen = programs.directory / "screen"
     shown = f"http://{address}" if form == "http" else address
-    command = f"stty cols 160 rows 50; timeout 3 {program('uwsgitop')} {shown}"
-    programs.start("script", "-qec", command, str(screen), environ={"TERM": "xterm"}).wait(10)
-    text = re.sub(r"\x1b[\[(][0-9;?]*[A-Za-z]", " ", screen.read_text(errors="replace"))
-    assert "uwsgi-2.0.31" in text
-    assert re.search(r"req: 209\b", text), text[:2000]
-    assert re.search(r"1\s+[\d.]+\s+12205\s+5\d", text), text[:2000]
+    shows(("uwsgitop", shown), r"uwsgi-2\.0\.31", r"req: 209\b", r"1\s+[\d.]+\s+12205\s+5\d")
 
 
 def test_emperor_stats_are_served_and_uwsgitop_shows_vassals(programs: Runner) -> None:
@@ -127,12 +123,7 @@ def test_emperor_stats_are_served_and_uwsgitop_shows_vassals(programs: Runner) -
         host.start()
         wanted = (SAMPLES / "emperor_stats_2.json").read_text().replace("2.0.21-debian", "2.0.31")
         assert wait_until(lambda: raw(address), "a document") == wanted
-        screen = programs.directory / "screen"
-        command = f"stty cols 160 rows 50; timeout 2 {program('uwsgitop')} {address}"
-        programs.start("script", "-qec", command, str(screen), environ={"TERM": "xterm"}).wait(10)
-        text = screen.read_text(errors="replace")
-        assert "VASSAL" in text
-        assert "two.ini" in text
+        shows(("uwsgitop", address), "VASSAL", r"two\.ini")
 
 
 def test_any_start_order(programs: Runner) -> None:
@@ -155,7 +146,7 @@ def test_an_exporter_killed_and_started_again_serves_on(programs: Runner, instan
     with socket.create_connection(tuple(address.split(":"))) as waiting:  # type: ignore[arg-type]  # the port as text does
         store(instance.segment, "cores", 0, 1, requests=27)
         exporter(programs)
-        waiting.settimeout(5)
+        waiting.settimeout(30)
         found = b""
         while data := waiting.recv(65536):
             found += data
@@ -265,11 +256,9 @@ def test_events_come_every_second_and_end_with_the_daemon(programs: Runner, inst
     wait_until(lambda: first.output().count("event: state") >= 3 and "event: state" in second.output(), "three events")
     state = json.loads(re.findall(r"^data: (.*)$", first.output(), re.MULTILINE)[0])
     assert state["instances"][0]["requests"] == 209
-    began = time.monotonic()
-    assert running.stop(signal.SIGTERM) == 0
-    assert time.monotonic() - began < 3
-    assert first.wait(5) == 0
-    second.wait(5)
+    assert running.stop(signal.SIGTERM, 30) == 0
+    assert first.wait(30) == 0
+    assert second.wait(30) == 0
 
 
 def test_it_counts_what_it_does_in_its_own_segment(programs: Runner, instance: StandInMaster) -> None:
@@ -308,19 +297,15 @@ def test_clients_that_reset_or_trickle_are_no_matter(programs: Runner, instance:
     instance.start()
     running = exporter(programs)
     where = ("127.0.0.1", int(address.rpartition(":")[2]))
-    trickling = [socket.create_connection(where) for _ in range(50)]
-    for round_number in range(5):
-        for client in trickling:
-            client.sendall(b"GET /"[round_number : round_number + 1])
-        reset = socket.create_connection(where)
-        reset.sendall(b"GET / HTTP/1.1\r\n")
-        reset.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        reset.close()
-        began = time.monotonic()
-        assert get(f"http://{address}/") == DOCUMENT
-        assert time.monotonic() - began < 0.5
-    for client in trickling:
-        client.close()
+    with contextlib.ExitStack() as keep:
+        trickling = [keep.enter_context(socket.create_connection(where)) for _ in range(200)]
+        for round_number in range(5):
+            for client in trickling:
+                client.sendall(b"GET /"[round_number : round_number + 1])
+            with socket.create_connection(where) as reset:
+                reset.sendall(b"GET / HTTP/1.1\r\n")
+                reset.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            assert get(f"http://{address}/") == DOCUMENT
     assert running.process.poll() is None
 
 

@@ -1,6 +1,5 @@
 import json
 import math
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -216,16 +215,14 @@ def test_a_summary_is_json_with_totals(hosted: Hosted, board: Board) -> None:
     assert 245_000 < found["avg_rt"] < 265_000
 
 
-def test_three_hundred_instances_are_one_page_in_half_a_second(hosted: Hosted, board: Board) -> None:
+def test_three_hundred_instances_are_one_page(hosted: Hosted, board: Board) -> None:
     captured = sample(HELLO)
-    for number in range(300):
+    for number in range(300):  # how long it takes is bench_metrics' business
         hosted(f"app-{number}", captured)
-    board.look()
-    began = time.process_time()
-    page = render(*board.look())
-    spent = time.process_time() - began
-    print(f"300 x 4 workers x 2 cores: {spent * 1000:.0f} ms of CPU, {len(page)} bytes")
-    assert spent < 0.5
+    found = families(render(*board.look()))
+    assert {one.value for one in found["uwsgi_up"][1]} == {1}
+    assert len(found["uwsgi_up"][1]) == 300
+    assert len(found["uwsgi_worker_requests_total"][1]) == 300 * 4
 
 
 @pytest.mark.interop

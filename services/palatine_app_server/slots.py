@@ -51,6 +51,13 @@ class Slots:
             row[self._segment.word("workers", name)] = 0
         self._release_locks(pid)
 
+    def withdraw(self, generation: int) -> None:
+        """This generation will not serve: its processes end, and their slots are those of the one before again."""
+        for worker, tenants in self._tenants.items():
+            left = self._tenants[worker] = [tenant for tenant in tenants if tenant.generation != generation]
+            if left and len(left) < len(tenants):
+                self._show(worker, left[-1])
+
     def _show(self, worker: int, tenant: _Tenant) -> None:
         for name, value in tenant._asdict().items():
             self._set(worker, name, value)

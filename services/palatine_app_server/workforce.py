@@ -192,8 +192,9 @@ class Workforce:
         elif action is Do.ABANDON:
             why = f" ({self._why})" if self._why else ""
             self._logs.say(f"the new generation could not be started{why}: the old one goes on serving")
-            self._count("reload_failures")
             self._retire(before.coming, 0)
+            self._slots.withdraw(before.coming)
+            self._count("reload_failures")
         elif action is Do.GIVE_UP:
             self._on_fatal(exits.NO_APP)
 
@@ -299,7 +300,8 @@ class Workforce:
         if key not in self._lives or self._lives[key].pid:
             os.kill(pid, signal.SIGKILL)
             return
-        respawned = self._slots.spawned(key[1], key[0], pid)
+        leaving = self._lives[key].last
+        respawned = not leaving and self._slots.spawned(key[1], key[0], pid)
         if respawned and key[0] == self.reload.serving:
             self._logs.say(f"Respawned uWSGI worker {key[1]} (new pid: {pid})")
         else:

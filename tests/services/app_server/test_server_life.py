@@ -172,7 +172,7 @@ def test_it_ends_at_once_while_it_starts(programs: Runner, number: int, moment: 
 def test_pause_and_resume(programs: Runner) -> None:
     server = AppServer(programs, processes=2)
     with server.connect() as kept:
-        kept.get()
+        holder = int(kept.get("/pid")[1])
         server.running.send(signal.SIGTSTP)
         wait_until(lambda: not any(row["accepting"] for row in server.read("workers")), "paused workers")
         assert all(row["suspended"] for row in server.read("workers"))
@@ -183,15 +183,19 @@ def test_pause_and_resume(programs: Runner) -> None:
         for client in waiting:
             client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
         wait_until(lambda: server.read("sockets")[0]["queue"] == 3, "three clients in the queue")
-        victim = server.pids()[0]
+        assert server.requests() == before
+        (victim,) = set(server.pids()) - {holder}
+        index = server.pids().index(victim)
         os.kill(victim, signal.SIGKILL)  # its successor is paused too
-        server.wait_other_worker(victim)
-        wait_until(lambda: server.read("workers")[0]["suspended"], "a suspended worker")
+        server.wait_other_worker(victim, index)
+        wait_until(lambda: server.read("workers")[index]["suspended"], "a suspended worker")
         server.running.send(signal.SIGHUP)  # and the next generation
         wait_until(
             lambda: server.generation() == 2 and all(row["suspended"] for row in server.read("workers")), "reload"
         )
-        assert server.requests() == before
+        assert int(kept.response()[1]) == holder  # an old worker finishes with those it has accepted, and leaves
+        wait_until(lambda: not alive(holder), "the end of the old worker")
+        assert server.requests() == before + 1
         server.running.send(signal.SIGTSTP)
         for client in waiting:
             assert client.response()[1] == b"ok"

@@ -1,41 +1,31 @@
 """A datagram and a view in, a reply or silence out; must never raise, wait, write to the view or know a socket.
 
-Rules: RFC 1157 for v1, RFC 3416 for v2c, and these choices:
-
 - A wrong community, a version without one, a PDU that asks nothing and anything malformed get silence. Only the
   agent's counters know.
-- v1 has no Counter64 (RFC 3584 section 4.2.2.1). Its walks skip such cells; its exact GETs are answered all the same,
-  because uWSGI does: a v1 manager that has polled the request counter of a uWSGI for years would otherwise lose the
-  only number it asks for.
-- A request that cannot be answered within `max_reply` octets gets tooBig, a GETBULK fewer repetitions. The same goes
-  for one that makes the agent pass over more than `MAX_SKIPPED` cells: the remedy, fewer names, is the same.
-- A cell that cannot be read (its segment was cut short) is genErr at its index.
+- A request that cannot be answered within `max_reply` octets gets tooBig, a GETBULK fewer repetitions.
+- What a PDU comes to is `palatine_snmp_agent.pdu`'s business.
 """
 
 import hmac
-from collections.abc import Callable, Iterator
-from itertools import chain, repeat
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 from palatine.codec import ber, snmp
-from palatine.codec.snmp import Body, ErrorStatus, PduType, Version
+from palatine.codec.snmp import ErrorStatus, PduType, Version
 from palatine.errors import ProtocolError
-from palatine_snmp_agent.view import EXCEPTIONS, Target, View
+from palatine_snmp_agent import pdu
+from palatine_snmp_agent.pdu import RefusalError
+from palatine_snmp_agent.view import Target, View, Writer
 
 #: What an Ethernet frame holds after the heads of IPv4 and UDP: a reply is never fragmented.
 MAX_REPLY: Final = 1472
 #: Every manager takes this much: RFC 3417 section 3.2.1.
 LEAST_MAX_REPLY: Final = 484
-#: Cells without a value that one datagram may make the agent pass over: 2 ms at most.
-MAX_SKIPPED: Final = 5000
-#: Rows of a GETBULK, whatever `max_reply` would hold.
-MAX_REPETITIONS: Final = 1000
 #: Sets of names whose GET is remembered, per socket: managers poll the same few over and over.
 REMEMBERED_GETS: Final = 32
 #: Octets of the longest GET remembered: one of 35 of uWSGI's names.
 REMEMBERED_OCTETS: Final = 600
-
-_T = TypeVar("_T")
+#: Lengths of an answer whose frames are remembered with a GET.
+_REMEMBERED_FRAMES: Final = 8
 
 #: Verdicts: the field of the agent's counter table that a datagram is counted in.
 GET: Final = "get_requests"
@@ -53,10 +43,9 @@ _REQUESTS: Final[dict[int, str]] = {
     PduType.GET_BULK: GET_BULK,
     PduType.SET: SET,
 }
+_GET: Final = int(PduType.GET)
+_RESPONSE: Final = int(PduType.RESPONSE)
 _V1: Final = int(Version.V1)
-#: Tags of what a walk passes over.
-_PASSED_OVER: Final = frozenset({ber.NULL, *range(EXCEPTIONS, 0x100)})
-_PASSED_OVER_BY_V1: Final = _PASSED_OVER | {snmp.COUNTER64}
 #: Most octets of a reply that are neither its version, its community nor its varbinds: four heads of at most 4 octets,
 #: request-id, error-status and error-index.
 _FRAME: Final = 4 * 4 + 3 * 7
@@ -72,20 +61,16 @@ class Verdict(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """A GET read before: with whatever request-id it comes again, it is answered from these targets."""
+    """A GET read before: with whatever request-id it comes again, it is answered from these targets.
+
+    `frames` has, by the octets of the varbinds, what stands in the reply before the request-id and after it.
+    """
 
     version: int
     body: bytes
     targets: tuple[Target, ...]
-
-
-class _Refusal(Exception):  # noqa: N818 - it is an answer, not an error of ours
-    """The request gets an error-status; `index` counts its varbinds from 1."""
-
-    def __init__(self, status: ErrorStatus, index: int = 0) -> None:
-        super().__init__(status.name)
-        self.status = int(status)
-        self.index = index
+    writers: tuple[Writer, ...]
+    frames: dict[int, tuple[bytes, bytes]]
 
 
 class Responder:
@@ -93,30 +78,46 @@ class Responder:
 
     A manager polls the same names over and over: its datagrams differ in their request-id only. What a GET came to is
     remembered by all its octets before and after the request-id. The last one before it is its length, so a datagram
-    that agrees in all of them, community included, is the same GET and need not be read again.
+    that agrees in all of them, community included, is the same GET and need not be read again. `reserve` octets of
+    `max_reply` are left to others, who put something around the reply.
     """
 
-    def __init__(self, view: View, community: bytes, max_reply: int = MAX_REPLY) -> None:
+    def __init__(self, view: View, community: bytes, max_reply: int = MAX_REPLY, reserve: int = 0) -> None:
         self._view = view
         self._community = community
-        self._max_reply = max(max_reply, LEAST_MAX_REPLY)
+        self._max_reply = max(max_reply, LEAST_MAX_REPLY) - reserve
         self._heads = [snmp.write_head(version, community) for version in range(Version.V3)]
         self._room = self._max_reply - len(self._heads[0]) - _FRAME
         self._plans: dict[tuple[bytes, bytes], _Plan] = {}
-        # Where the request-id began in the last GET remembered, by the octet that tells the form of its outer length.
-        self._request_id_at: dict[bytes, int] = {}
-        self._services = {GET_NEXT: self._get_next, GET_BULK: self._get_bulk, SET: self._set}
+        # Where the request-id began in the last GET remembered of a length.
+        self._request_id_at: dict[int, int] = {}
+        self._generation = view.generation
 
     def answer(self, datagram: bytes) -> Verdict:
         """The verdict on one datagram."""
-        at = self._request_id_at.get(datagram[1:2], 0)
-        if 0 < at < len(datagram):
+        if self._view.generation != self._generation:
+            self._plans.clear()
+            self._generation = self._view.generation
+        at = self._request_id_at.get(len(datagram))
+        if at is not None:
             end = at + datagram[at - 1]
             plan = self._plans.get((datagram[:at], datagram[end:]))
             if plan is not None:
-                version, body, targets = plan
-                return self._serve(GET, version, datagram[at:end], body, self._get, targets)
+                return self._answer_again(plan, datagram[at:end])
         return self._read(datagram)
+
+    def _answer_again(self, plan: _Plan, request_id: bytes) -> Verdict:
+        self._view.begin()
+        try:
+            written = [write() for write in plan.writers]
+        except ProtocolError:
+            written = []
+        if all(written):
+            varbinds = b"".join(written)
+            frame = plan.frames.get(len(varbinds))
+            if frame is not None:
+                return Verdict(GET, frame[0] + request_id + frame[1] + varbinds, 0, len(written))
+        return self._get(plan, request_id)
 
     def _read(self, datagram: bytes) -> Verdict:
         try:
@@ -132,142 +133,57 @@ class Responder:
         if counter == UNKNOWN_PDU or (version == _V1 and counter == GET_BULK):
             return Verdict(UNKNOWN_PDU)
         if len(octets) > self._max_reply:  # its names alone do not fit into a reply
-            return self._refuse(counter, version, request_id, octets, _Refusal(ErrorStatus.TOO_BIG))
-        if counter == GET:
+            return self._refuse(counter, version, request_id, octets, RefusalError(ErrorStatus.TOO_BIG))
+        if pdu_type == _GET:
             targets = tuple([self._view.target(varbind.oid) for varbind in body.varbinds])
-            self._remember(datagram, envelope, targets)
-            return self._serve(GET, version, request_id, octets, self._get, targets)
-        return self._serve(counter, version, request_id, octets, self._services[counter], body)
+            plan = _Plan(version, octets, targets, tuple([target.write for target in targets]), {})
+            self._remember(datagram, envelope, plan)
+            return self._get(plan, request_id)
+        try:
+            written = pdu.answer(self._view, version, pdu_type, body, self._room)
+            return self._reply(counter, version, request_id, written)
+        except RefusalError as refusal:
+            return self._refuse(counter, version, request_id, octets, refusal)
 
-    def _remember(self, datagram: bytes, envelope: snmp.Envelope, targets: tuple[Target, ...]) -> None:
+    def _remember(self, datagram: bytes, envelope: snmp.Envelope, plan: _Plan) -> None:
         if len(datagram) > REMEMBERED_OCTETS:
             return
         end = len(datagram) - len(envelope.body)
         at = end - len(envelope.request_id)
         if len(self._plans) >= REMEMBERED_GETS:
             self._plans.clear()
-        self._plans[datagram[:at], datagram[end:]] = _Plan(envelope.version, envelope.body, targets)
-        self._request_id_at[datagram[1:2]] = at
+        self._plans[datagram[:at], datagram[end:]] = plan
+        self._request_id_at[len(datagram)] = at
 
-    def _serve(
-        self,
-        counter: str,
-        version: int,
-        request_id: bytes,
-        octets: bytes,
-        serve: Callable[[int, _T], list[bytes]],
-        what: _T,
-    ) -> Verdict:
-        """The verdict on a request read without fault; `octets` is its body, `what` the same as `serve` wants it."""
+    def _get(self, plan: _Plan, request_id: bytes) -> Verdict:
+        version = plan.version
         try:
-            written = serve(version, what)
-            head = self._heads[version]
-            reply = snmp.write_pdu(head, PduType.RESPONSE, request_id, 0, 0, b"".join(written))
-            if len(reply) > self._max_reply:
-                raise _Refusal(ErrorStatus.TOO_BIG)
-        except _Refusal as refusal:
-            return self._refuse(counter, version, request_id, octets, refusal)
+            written = pdu.get(self._view, version, plan.targets)
+            verdict = self._reply(GET, version, request_id, written)
+        except RefusalError as refusal:
+            return self._refuse(GET, version, request_id, plan.body, refusal)
+        if len(plan.frames) < _REMEMBERED_FRAMES and verdict.reply is not None:
+            size = sum(map(len, written))
+            after = len(verdict.reply) - len(snmp.NO_ERROR) - len(ber.encode_length(size)) - 1 - size
+            frame = verdict.reply[: after - len(request_id)], verdict.reply[after : len(verdict.reply) - size]
+            plan.frames[size] = frame
+        return verdict
+
+    def _reply(self, counter: str, version: int, request_id: bytes, written: list[bytes]) -> Verdict:
+        """The reply without an error; RefusalError where it is too long."""
+        reply = snmp.write_pdu(self._heads[version], _RESPONSE, request_id, 0, 0, b"".join(written))
+        if len(reply) > self._max_reply:
+            raise RefusalError(ErrorStatus.TOO_BIG)
         return Verdict(counter, reply, 0, len(written))
 
-    def _refuse(self, counter: str, version: int, request_id: bytes, octets: bytes, refusal: _Refusal) -> Verdict:
+    def _refuse(self, counter: str, version: int, request_id: bytes, octets: bytes, refusal: RefusalError) -> Verdict:
         head = self._heads[version]
         sent_back = version == _V1 or refusal.status != ErrorStatus.TOO_BIG
         if sent_back and len(octets) <= self._max_reply:
             names = b"".join(map(snmp.write_varbind, snmp.read_body(octets).varbinds))
-            reply = snmp.write_pdu(head, PduType.RESPONSE, request_id, refusal.status, refusal.index, names)
+            reply = snmp.write_pdu(head, _RESPONSE, request_id, refusal.status, refusal.index, names)
             if len(reply) <= self._max_reply:
                 return Verdict(counter, reply, refusal.status)
         # v2c's form; v1's too where the request itself is longer than a reply may be and cannot be sent back.
         status = int(ErrorStatus.TOO_BIG)
-        return Verdict(counter, snmp.write_pdu(head, PduType.RESPONSE, request_id, status, 0, b""), status)
-
-    def _get(self, version: int, targets: tuple[Target, ...]) -> list[bytes]:
-        self._view.begin()
-        written: list[bytes] = []
-        try:
-            for name, read in targets:
-                value = read()
-                if value[0] >= EXCEPTIONS and version == _V1:
-                    raise _Refusal(ErrorStatus.NO_SUCH_NAME, len(written) + 1)
-                written.append(ber.encode(ber.SEQUENCE, name + value))
-        except ProtocolError as error:
-            raise _Refusal(ErrorStatus.GEN_ERR, len(written) + 1) from error
-        return written
-
-    def _get_next(self, version: int, body: Body) -> list[bytes]:
-        walk = _Walk(self._view, hide_counter64=version == _V1)
-        written: list[bytes] = []
-        try:
-            for varbind in body.varbinds:
-                step = next(walk.steps(varbind.oid), None)
-                if step is None:
-                    raise _Refusal(ErrorStatus.TOO_BIG)
-                written.append(step)
-                if walk.ended and version == _V1:
-                    raise _Refusal(ErrorStatus.NO_SUCH_NAME, len(written))
-        except ProtocolError as error:
-            raise _Refusal(ErrorStatus.GEN_ERR, len(written) + 1) from error
-        return written
-
-    def _get_bulk(self, _version: int, body: Body) -> list[bytes]:
-        once = max(body.non_repeaters, 0)
-        repetitions = min(max(body.max_repetitions, 0), MAX_REPETITIONS)
-        names = [varbind.oid for varbind in body.varbinds]
-        written: list[bytes] = []
-        try:
-            room = self._rows(names[:once], 1, written, self._room)
-            self._rows(names[once:], repetitions, written, room)
-        except ProtocolError as error:
-            raise _Refusal(ErrorStatus.GEN_ERR, 1) from error
-        return written
-
-    def _rows(self, names: list[bytes], repetitions: int, written: list[bytes], room: int) -> int:
-        """Add up to so many rows of what follows each name, as long as there is room; returns what is left of it."""
-        walk = _Walk(self._view, hide_counter64=False)
-        columns = [walk.steps(name) for name in names]
-        for column in chain.from_iterable(repeat(columns, repetitions)):
-            step = next(column, None)
-            if step is None or len(step) > room:
-                return 0
-            room -= len(step)
-            written.append(step)
-            if walk.ended == len(columns) and column is columns[-1]:
-                break
-        return room
-
-    def _set(self, version: int, body: Body) -> list[bytes]:
-        if not body.varbinds:
-            return []
-        # RFC 1157 section 4.1.5 names this noSuchName, not readOnly; RFC 3416 section 4.2.5 (2) notWritable.
-        raise _Refusal(ErrorStatus.NO_SUCH_NAME if version == _V1 else ErrorStatus.NOT_WRITABLE, 1)
-
-
-class _Walk:
-    """The steps one datagram makes through a view; counts the columns that came to the end."""
-
-    def __init__(self, view: View, *, hide_counter64: bool) -> None:
-        view.begin()
-        self._view = view
-        self._passed_over = _PASSED_OVER_BY_V1 if hide_counter64 else _PASSED_OVER
-        self._patience = MAX_SKIPPED
-        self.ended = 0
-
-    def steps(self, oid: bytes) -> Iterator[bytes]:
-        """The varbinds after a name, written; then, for ever, the last name with endOfMibView.
-
-        Stops where the datagram has made us pass over too many cells.
-        """
-        passed_over, encode, sequence = self._passed_over, ber.encode, ber.SEQUENCE  # looked up once, not 60 times
-        last = ber.encode(ber.OBJECT_IDENTIFIER, oid)
-        for name, read in self._view.after(oid):
-            value = read()
-            if value[0] not in passed_over:
-                last = name
-                yield encode(sequence, name + value)
-            elif self._patience:
-                self._patience -= 1
-            else:
-                return
-        self.ended += 1
-        while True:
-            yield encode(sequence, last + snmp.END_OF_MIB_VIEW)
+        return Verdict(counter, snmp.write_pdu(head, _RESPONSE, request_id, status, 0, b""), status)

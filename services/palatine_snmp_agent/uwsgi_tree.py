@@ -3,6 +3,7 @@
     .1.1        requests of the instance                     Counter64
     .1.(30+N)   requests of worker N, 1 <= N <= processes    Counter64
     .2.1-.2.100 values the app set, as the type it last used
+    .OID        metrics at the names they are given          Gauge32 of a gauge, otherwise Counter64
 
 uWSGI stops at worker 70, because its table is followed by the app's values in memory and it hands those out beyond; the
 names go on here. A value nobody set has no instance; with `null_unset` it is NULL, as in uWSGI, and so are the names
@@ -10,14 +11,15 @@ below .1.100 that uWSGI never uses.
 """
 
 import struct
-from collections.abc import Callable, Iterator
-from typing import Final, Protocol
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, Protocol
 
 from palatine.codec import ber, snmp
 from palatine.codec.segment import Placed
 from palatine.codec.segment_rows import WORD
 from palatine.errors import ProtocolError
-from palatine_snmp_agent.view import Cell, Reader, View
+from palatine_snmp_agent.view import Cell, Cells, View, Writer
 
 BASE: Final[ber.Oid] = (1, 3, 6, 1, 4, 1, 35156, 17)
 _GENERAL: Final = (*BASE, 1)
@@ -30,11 +32,8 @@ _UWSGI_GENERAL: Final = 100
 #: let him slow down his neighbours' answers.
 MAX_TABLE_OCTETS: Final = 4 << 20
 
-_WRITERS: Final[dict[int, Callable[[int], bytes]]] = {
-    snmp.COUNTER32: snmp.counter32,
-    snmp.GAUGE32: snmp.gauge32,
-    snmp.COUNTER64: snmp.counter64,
-}
+#: Content octets of the types an app may give a value.
+_OCTETS: Final = {snmp.COUNTER32: 4, snmp.GAUGE32: 4, snmp.COUNTER64: 8}
 
 
 class Source(Protocol):
@@ -46,6 +45,9 @@ class Source(Protocol):
     def copy(self, table: str) -> bytes:
         """The octets of the table's rows."""
 
+    def row_labels(self, table: str, row: int = 0) -> Mapping[str, Any]:
+        """The labels of a row, {} where there are none."""
+
 
 def instance_view(segment: Source, *, null_unset: bool = False) -> View:
     """The view of one instance.
@@ -55,23 +57,25 @@ def instance_view(segment: Source, *, null_unset: bool = False) -> View:
     """
     cores = _Table(segment, "cores")
     values = _Table(segment, "snmp_values")
+    metrics = _Table(segment, "metrics")
     workers = _Table(segment, "workers").placed.rows
 
     def begin() -> None:
-        cores.octets = values.octets = b""
+        cores.octets = values.octets = metrics.octets = b""
 
-    cells = [*_request_cells(cores, workers), *_value_cells(values, null_unset=null_unset)]
-    if null_unset:
-        used = {cell.arcs[-1] for cell in cells if cell.arcs[:-1] == _GENERAL}
-        unused = set(range(1, _UWSGI_GENERAL + 1)) - used
-        cells += [Cell((*_GENERAL, arc), lambda: snmp.NULL) for arc in unused]
+    unset = snmp.NULL if null_unset else snmp.NO_SUCH_INSTANCE
+    cells = [*_request_cells(cores, workers), *_value_cells(values, unset)]
+    names = [cell.arcs for cell in cells]
+    cells += _metric_cells(metrics, segment, names)
     last = {_GENERAL: max(_UWSGI_GENERAL, _BEFORE_WORKER_1 + workers), _CUSTOM: values.placed.rows}
 
-    def known(arcs: ber.Oid) -> bool:
+    def known(arcs: ber.Oid) -> bytes:
         group, number = arcs[: len(_GENERAL)], arcs[len(_GENERAL) :]
-        return bool(number) and 1 <= number[0] <= last.get(group, 0)
+        if not number or not 1 <= number[0] <= last.get(group, 0):
+            return snmp.NO_SUCH_OBJECT
+        return unset if len(number) == 1 and number[0] <= _UWSGI_GENERAL else snmp.NO_SUCH_INSTANCE
 
-    return View(cells, known, begin)
+    return View([Cells(BASE, cells, known)], begin)
 
 
 class _Table:
@@ -107,43 +111,96 @@ def _request_cells(cores: _Table, workers: int) -> Iterator[Cell]:
         raise ProtocolError(f"{rows} cores of {workers} workers")
     banks = range(cores.placed.table.banks)
     # The banks stand one after the other: all rows of both are one run.
-    yield Cell((*_GENERAL, _TOTAL), _requests(cores, [0], rows * len(banks)))
+    total = (*_GENERAL, _TOTAL)
+    yield Cell(total, _requests(total, cores, [0], rows * len(banks)))
     threads = rows // workers if workers else 0
     for worker in range(workers):
         firsts = [bank * rows + worker * threads for bank in banks]
-        yield Cell((*_GENERAL, _BEFORE_WORKER_1 + 1 + worker), _requests(cores, firsts, threads))
+        name = (*_GENERAL, _BEFORE_WORKER_1 + 1 + worker)
+        yield Cell(name, _requests(name, cores, firsts, threads))
 
 
-def _requests(cores: _Table, firsts: list[int], count: int) -> Reader:
-    """Reads the sum of `requests` over `count` rows from each of the rows `firsts`."""
+def _requests(name: ber.Oid, cores: _Table, firsts: list[int], count: int) -> Writer:
+    """Writes the sum of `requests` over `count` rows from each of the rows `firsts`."""
     stride = cores.placed.stride
     column = struct.Struct("=" + f"{stride - WORD}x".join(["Q"] * count)).unpack_from
     starts = [first * stride + cores.word("requests") * WORD for first in firsts]
+    head, octets_of = snmp.varbind_head(name, snmp.COUNTER64, 8), struct.Struct(">Q").pack
 
-    def read() -> bytes:
+    def write() -> bytes:
         octets = cores.octets or cores.copy()
         total = 0
         for start in starts:
             total += sum(column(octets, start))
-        return snmp.counter64(total)
+        return head + octets_of(total & 0xFFFF_FFFF_FFFF_FFFF)
 
-    return read
+    return write
 
 
-def _value_cells(values: _Table, *, null_unset: bool) -> Iterator[Cell]:
-    unset = snmp.NULL if null_unset else snmp.NO_SUCH_INSTANCE
-    words_at = struct.Struct(f"={len(values.placed.table.fields)}Q").unpack_from
-    kind, value = values.word("type"), values.word("value")
-
-    def reader(start: int) -> Reader:
-        """Reads the value whose row starts at this offset of the table."""
-
-        def read() -> bytes:
-            words = words_at(values.octets or values.copy(), start)
-            write = _WRITERS.get(words[kind])
-            return unset if write is None else write(words[value])
-
-        return read
-
+def _value_cells(values: _Table, unset: bytes) -> Iterator[Cell]:
+    stride = values.placed.stride
+    kind, value = values.word("type") * WORD, values.word("value") * WORD
     for row in range(values.placed.rows):
-        yield Cell((*_CUSTOM, row + 1), reader(row * values.placed.stride))
+        name, start = (*_CUSTOM, row + 1), row * stride
+        forms = {tag: _form(name, tag, start + value) for tag in _OCTETS}
+        yield Cell(name, _value(values, start + kind, forms.get), unset)
+
+
+_Form = tuple[bytes, slice]
+
+
+def _form(name: ber.Oid, tag: int, at: int) -> _Form:
+    """A varbind of this type up to its content, and where the content is in the word at `at`, big-endian."""
+    octets = _OCTETS[tag]
+    return snmp.varbind_head(name, tag, octets), _big_endian(at, octets)
+
+
+def _big_endian(at: int, octets: int) -> slice:
+    """The low octets of the native word at `at`, the highest first: reading them so is cheaper than packing them."""
+    if sys.byteorder == "big":
+        return slice(at + WORD - octets, at + WORD)
+    return slice(at + octets - 1, at - 1 if at else None, -1)
+
+
+def _value(values: _Table, kind: int, form: Callable[[int], _Form | None]) -> Writer:
+    """Writes the value whose type is in the word at `kind`; a type nobody knows is no value."""
+    low = kind if sys.byteorder == "little" else kind + WORD - 1
+
+    def write() -> bytes:
+        octets = values.octets or values.copy()
+        found = form(octets[low])
+        return b"" if found is None else found[0] + octets[found[1]]
+
+    return write
+
+
+def _metric_cells(metrics: _Table, segment: Source, taken: list[ber.Oid]) -> Iterator[Cell]:
+    """The metrics that have a name of their own; the first of one name has it, and uWSGI's own names come first."""
+    used = {name[: len(_GENERAL)] for name in taken} | {_GENERAL, _CUSTOM}
+    for row in range(metrics.placed.rows):
+        labels = segment.row_labels("metrics", row)
+        suffix = _metric_suffix(labels.get("oid"))
+        name = (*BASE, *suffix)
+        if not suffix or name[: len(_GENERAL)] in {_GENERAL, _CUSTOM} or name in used:
+            continue
+        used.add(name)
+        tag = snmp.GAUGE32 if labels.get("type") == "gauge" else snmp.COUNTER64
+        start = row * metrics.placed.stride + metrics.word("value") * WORD
+        yield Cell(name, _metric(metrics, *_form(name, tag, start)))
+
+
+def _metric(metrics: _Table, head: bytes, where: slice) -> Writer:
+    def write() -> bytes:
+        return head + (metrics.octets or metrics.copy())[where]
+
+    return write
+
+
+def _metric_suffix(said: object) -> ber.Oid:
+    """The arcs of a metric's `oid` label, which an app wrote; () if they are none that could be asked for."""
+    try:
+        arcs = tuple(int(word) for word in said.split(".")) if isinstance(said, str) and said.isascii() else ()
+        ber.oid_octets((*BASE, *arcs))
+    except (ValueError, ProtocolError):
+        return ()
+    return arcs

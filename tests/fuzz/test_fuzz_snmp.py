@@ -241,6 +241,9 @@ class _Nothing:
     def copy(self, _table: str) -> bytes:
         return b""
 
+    def row_labels(self, _table: str, _row: int = 0) -> dict[str, str]:
+        return {}
+
 
 def resident(pid: int) -> int:
     """Resident memory in octets."""

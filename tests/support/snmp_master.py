@@ -4,7 +4,7 @@ import contextlib
 import select
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from palatine.codec.snmp import Body, Message, PduType, Varbind
 from palatine.counters import Segment
 from palatine.handoff import Giver, Offer
 from palatine.schema import INSTANCE
+from palatine_snmp_agent.view import Cell, Cells, View
 
 BASE = "1.3.6.1.4.1.35156.17"
 
@@ -20,6 +21,21 @@ BASE = "1.3.6.1.4.1.35156.17"
 def oid(suffix: str) -> bytes:
     """Content octets of a name below uWSGI's base; the base itself for ""."""
     return ber.parse_oid(f"{BASE}.{suffix}" if suffix else BASE)
+
+
+def cell(name: str, value: Callable[[], bytes]) -> Cell:
+    """A cell below uWSGI's base with the value element `value` returns; b"" for none."""
+
+    def write() -> bytes:
+        element = value()
+        return element and snmp.write_varbind(Varbind(oid(name), element))
+
+    return Cell(ber.oid_arcs(oid(name)), write)
+
+
+def cells_view(*cells: Cell) -> View:
+    """A view of cells below uWSGI's base."""
+    return View([Cells(ber.oid_arcs(oid("")), cells)])
 
 
 def request(

@@ -111,7 +111,8 @@ _VALUE_OCTETS: Final = {
 _UNSIGNED: Final = frozenset({COUNTER32, GAUGE32, TIME_TICKS, COUNTER64})
 _FIXED_32: Final = struct.Struct(">BBI").pack
 _FIXED_64: Final = struct.Struct(">BBQ").pack
-_NO_ERROR: Final = ber.encode_integer(0) * 2
+#: error-status and error-index of a response without one.
+NO_ERROR: Final = ber.encode_integer(0) * 2
 _EMPTY: Final = frozenset(element[0] for element in (NULL, NO_SUCH_OBJECT, NO_SUCH_INSTANCE, END_OF_MIB_VIEW))
 
 
@@ -278,15 +279,25 @@ def write_head(version: int, community: bytes) -> bytes:
 
 def write_pdu(head: bytes, pdu_type: int, request_id: bytes, status: int, index: int, varbinds: bytes) -> bytes:
     """The datagram of `head`, then a PDU whose varbinds are written already, one after the other."""
-    numbers = _NO_ERROR if status == index == 0 else ber.encode_integer(status) + ber.encode_integer(index)
-    body = ber.encode(ber.INTEGER, request_id) + numbers + ber.encode(ber.SEQUENCE, varbinds)
-    return ber.encode(ber.SEQUENCE, head + ber.encode(pdu_type, body))
+    return ber.encode(ber.SEQUENCE, head + write_bare_pdu(pdu_type, request_id, status, index, varbinds))
+
+
+def write_bare_pdu(pdu_type: int, request_id: bytes, status: int, index: int, varbinds: bytes) -> bytes:
+    """A PDU alone, as it stands in a v3 message."""
+    numbers = NO_ERROR if status == index == 0 else ber.encode_integer(status) + ber.encode_integer(index)
+    return ber.encode(pdu_type, ber.encode(ber.INTEGER, request_id) + numbers + ber.encode(ber.SEQUENCE, varbinds))
 
 
 def write_varbind(varbind: Varbind) -> bytes:
     """One varbind as it stands in a list."""
     oid, value = varbind
     return ber.encode(ber.SEQUENCE, ber.encode(ber.OBJECT_IDENTIFIER, oid) + value)
+
+
+def varbind_head(name: ber.Oid, tag: int, octets: int) -> bytes:
+    """A varbind with a value of this tag and so many content octets (at most 127), up to that content."""
+    before = ber.encode(ber.OBJECT_IDENTIFIER, ber.oid_octets(name)) + bytes((tag, octets))
+    return bytes((ber.SEQUENCE,)) + ber.encode_length(len(before) + octets) + before
 
 
 def counter32(value: int) -> bytes:

@@ -11,7 +11,7 @@ Rules: RFC 1157 for v1, RFC 3416 for v2c and v3, and these choices:
 """
 
 from collections.abc import Iterable, Iterator
-from itertools import chain, repeat
+from itertools import islice
 from typing import Final
 
 from palatine.codec import ber, snmp
@@ -100,14 +100,13 @@ def _rows(view: View, names: list[bytes], repetitions: int, written: list[bytes]
     """Add up to so many rows of what follows each name, as long as there is room; returns what is left of it."""
     walk = _Walk(view, hide_counter64=False)
     columns = [walk.steps(name) for name in names]
-    append = written.append
-    for column in chain.from_iterable(repeat(columns, repetitions)):
-        step = next(column, None)
-        if step is None or len(step) > room:
-            return 0
-        room -= len(step)
-        append(step)
-        if walk.ended == len(columns) and column is columns[-1]:
+    for row in islice(zip(*columns, strict=False), repetitions):  # a column that gives up ends them all
+        for step in row:
+            room -= len(step)
+            if room < 0:
+                return 0
+            written.append(step)
+        if walk.ended == len(columns):
             break
     return room
 

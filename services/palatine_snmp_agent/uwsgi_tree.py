@@ -42,8 +42,8 @@ class Source(Protocol):
     def placed(self, table: str) -> Placed:
         """Where the table's rows are in its copy; KeyError if there is no such table."""
 
-    def copy(self, table: str) -> bytes:
-        """The octets of the table's rows."""
+    def copier(self, table: str) -> Callable[[], bytes]:
+        """Reads the octets of the table's rows."""
 
     def row_labels(self, table: str, row: int = 0) -> Mapping[str, Any]:
         """The labels of a row, {} where there are none."""
@@ -82,11 +82,11 @@ class _Table:
     """A table of a segment, copied at most once per datagram: `octets` is empty until somebody calls `copy`."""
 
     def __init__(self, segment: Source, name: str) -> None:
-        self._segment = segment
         self._name = name
         self.octets = b""
         try:
             self.placed = segment.placed(name)
+            self._read = segment.copier(name)
         except KeyError as error:
             raise ProtocolError(f"the segment has no table {name}") from error
         if self.placed.rows * self.placed.stride * self.placed.table.banks > MAX_TABLE_OCTETS:
@@ -94,8 +94,8 @@ class _Table:
 
     def copy(self) -> bytes:
         """The table as it is now, kept until `octets` is emptied."""
-        self.octets = self._segment.copy(self._name)
-        return self.octets
+        self.octets = octets = self._read()
+        return octets
 
     def word(self, field: str) -> int:
         """Which word of a row a field is."""

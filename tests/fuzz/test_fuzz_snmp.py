@@ -238,8 +238,8 @@ class _Nothing:
 
         return Placed(by_name(INSTANCE)[table], 0, 0, 64)
 
-    def copy(self, _table: str) -> bytes:
-        return b""
+    def copier(self, _table: str) -> Callable[[], bytes]:
+        return bytes
 
     def row_labels(self, _table: str, _row: int = 0) -> dict[str, str]:
         return {}

@@ -9,6 +9,7 @@ import errno
 import os
 import stat
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -138,6 +139,17 @@ class SegmentView:
         """
         first, end = self._placed[table], self._placed[last or table]
         return self._read(first.offset, max(end.offset + end.size - first.offset, 0))
+
+    def copier(self, table: str) -> Callable[[], bytes]:
+        """`copy` of one table as a function, for who looks at every datagram: half of what `copy` costs is finding."""
+        placed, pread = self._placed[table], os.pread
+        size, offset = placed.size, self._rows_offset + placed.offset
+
+        def copy() -> bytes:
+            data = pread(self._fd, size, offset)
+            return data if len(data) == size else self._pread(size, offset)
+
+        return copy
 
     def row_labels(self, table: str, row: int = 0) -> dict[str, Any]:
         """The labels of a row, {} where there are none; of the last key, so of the app for (worker, core, app)."""

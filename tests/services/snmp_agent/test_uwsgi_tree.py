@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -161,8 +161,8 @@ class Odd:
     def row_labels(self, _table: str, _row: int = 0) -> dict[str, str]:
         return {}
 
-    def copy(self, table: str) -> bytes:
-        return bytes(self.rows.get(table, 0) * self.stride * 2)
+    def copier(self, table: str) -> Callable[[], bytes]:
+        return lambda: bytes(self.rows.get(table, 0) * self.stride * 2)
 
 
 @pytest.mark.parametrize("table", ["cores", "workers", "snmp_values"])

@@ -16,9 +16,10 @@ from palatine import __version__, places
 from palatine.counters import Segment
 from palatine.errors import ConfigError
 from palatine.schema import INSTANCE
-from palatine_app_server import sockets
+from palatine_app_server import log_opening, sockets
 from palatine_app_server.api import SNMP_VALUES
 from palatine_app_server.instance import Place
+from palatine_app_server.log_sinks import FileSink, Sink
 from palatine_app_server.logs import Logs
 from palatine_app_server.settings import AppSettings, SocketWish
 from palatine_app_server.sockets import BindError, Bound
@@ -55,6 +56,15 @@ def bind_all(settings: AppSettings, left: Mapping[SocketWish, int], patience: fl
     return Sockets(tuple(map(bind, settings.sockets)), tuple(map(bind, settings.daemon_sockets)))
 
 
+def open_log(settings: AppSettings, *, begun: bool) -> Sink:
+    """Open the log with the rights we were started with; `begun`: a predecessor wrote to it, so it is not truncated."""
+    log = log_opening.open_log(settings.log, settings.log.logto, begun=begun)
+    if settings.log.chown and isinstance(log, FileSink):
+        uid, gid = _ids(settings.uid, settings.gid)
+        os.fchown(log.fd, -1 if uid is None else uid, -1 if gid is None else gid)
+    return log
+
+
 def drop_privileges(settings: AppSettings, place: Place) -> None:
     """Become the user and group the config names; the instance's directory goes with us."""
     uid, gid = _ids(settings.uid, settings.gid)
@@ -81,6 +91,7 @@ def make_segment(settings: AppSettings, place: Place, bound: Sockets) -> Segment
         "sockets": len(bound.requests), "slots": settings.processes, "workers": settings.processes,
         "cores": cores, "activity": cores, "apps": cores, "locks": settings.locks + len(_LOCKS),
         "snmp_values": SNMP_VALUES if settings.snmp else 0,
+        "variables": cores if settings.stats_options["full_vars"] else 0,
     }  # fmt: skip
     labels = {
         "name": place.name,

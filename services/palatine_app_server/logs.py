@@ -1,90 +1,161 @@
 """Where the instance's lines go: the master's own, and with `log-master` everything its processes print.
 
 Lines no alarm rule can match are only written; the others are kept for the link in a bounded queue. Writing never
-waits for the link: when the queue is full the oldest lines are dropped and counted.
+waits, neither for the link nor for who reads the log: what is too much is dropped, oldest first, and counted. Each
+worker has a pair of its own to the master, so that a storm of one fills nobody else's.
 """
 
 import os
 import socket
-import sys
 import time
 from collections import deque
-from typing import Final
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Final, NamedTuple
 
 from palatine.codec.alarm_grammar import Prefilter
 from palatine.counters import Segment
-from palatine_app_server import channel
-from palatine_app_server.settings import AlarmSettings, LogSettings
+from palatine_app_server import channel, log_opening
+from palatine_app_server.log_encoders import chain
+from palatine_app_server.log_grammar import Logger
+from palatine_app_server.log_routing import Routing, Rules
+from palatine_app_server.log_settings import LogSettings
+from palatine_app_server.log_sinks import FileSink, Sink
+from palatine_app_server.settings import AlarmSettings
 
 #: One datagram is one write() of a process, at most this long (uWSGI's log-master-bufsize is 8192).
 DATAGRAM_BYTES: Final = 65536
-#: Datagrams read per turn of the master's loop, so that a log storm cannot starve it.
-DATAGRAMS_PER_TURN: Final = 256
+#: Datagrams read of one process per turn of the master's loop, so that a log storm starves neither it nor the others.
+DATAGRAMS_PER_TURN: Final = 64
 #: Lines waiting for a link that is down or slow.
 QUEUE_LINES: Final = 10_000
 #: uWSGI's own alarm lines never raise alarms (its anti-loop rule).
 OWN_LINES: Final = b"[uwsgi-alarm"
 
 
-class Logs:
-    """The log of one instance."""
+class Ends(NamedTuple):
+    """What a process of ours writes to: `output` is its stdout and stderr, `requests` takes its request lines."""
 
-    def __init__(self, settings: LogSettings, alarms: AlarmSettings, segment: Segment) -> None:
-        self._out = _open(settings.logto) if settings.logto else os.dup(2)
+    output: int
+    requests: int
+
+
+class _Pair(NamedTuple):
+    reader: socket.socket
+    writer: socket.socket
+
+
+class Logs:
+    """The log of one instance of `workers` workers; `log` is what `open_log` opened before privileges were dropped."""
+
+    def __init__(self, settings: LogSettings, alarms: AlarmSettings, segment: Segment, workers: int, log: Sink) -> None:
+        self._settings = settings
+        self._log = log
+        if settings.logto2:
+            self._log = log_opening.open_log(settings, settings.logto2, begun=False)
         self._prefilter = Prefilter(alarms.rules) if alarms.rules else None
         self._cells = segment.cells("server")
         self._lines, self._bytes, self._dropped = (
             segment.word("server", name) for name in ("log_lines", "log_bytes", "log_dropped")
         )
         self.waiting: deque[str] = deque()
-        self.reader: socket.socket | None = None
-        self.writer: socket.socket | None = None
-        if settings.log_master:
-            self.reader, self.writer = channel.pair()
-            self.reader.setblocking(False)
+        self._touched = {path: _changed_at(path) for path in (*settings.touch_rotate, *settings.touch_reopen)}
+        self._routing = self._routed(settings.loggers, _rules(settings))
+        self._request_routing = self._routed(settings.request_loggers, _request_rules(settings))
+        # the first is the zygote's and everybody else's
+        self._pairs = [_pair() for _ in range(workers + 1)] if settings.log_master else []
+        self._request_pairs = [_pair() for _ in range(workers + 1)] if settings.requests_apart else []
+        #: Kept open for processes that write to the log themselves.
+        self._direct = -1 if self._pairs else self._descriptor()
+
+    # ------------------------------------------------------------------ what processes write to
 
     @property
     def child_fd(self) -> int:
-        """What children must use as stdout and stderr; -1: they keep the master's."""
-        if self.writer is not None:
-            return self.writer.fileno()
-        return self._out
+        """What processes other than workers must use as stdout and stderr."""
+        return self._pairs[0].writer.fileno() if self._pairs else self._direct
+
+    def ends(self, worker: int) -> Ends:
+        """What worker `worker` writes to; 0 is the zygote."""
+        output = self._pairs[worker].writer.fileno() if self._pairs else self._direct
+        requests = self._request_pairs[worker].writer.fileno() if self._request_pairs else 2
+        return Ends(output, requests)
+
+    def readers(self) -> Iterator[tuple[int, Callable[[], None]]]:
+        """Descriptors to watch, and what to call when they are readable."""
+        for pairs, take in ((self._pairs, self._take), (self._request_pairs, self._take_request)):
+            for pair in pairs:
+                yield pair.reader.fileno(), partial(_read, pair.reader, take)
+
+    def close_in_child(self) -> None:
+        """In a forked child: only the writers are for it."""
+        for pair in (*self._pairs, *self._request_pairs):
+            pair.reader.close()
+
+    # ------------------------------------------------------------------ what the master writes
 
     def say(self, text: str) -> None:
         """One line of the master's own."""
-        self._take(text.encode("utf-8", "surrogateescape") + b"\n")
+        prefix = f"{self._date()} - " if self._settings.dated else ""
+        self._take(f"{prefix}{text}\n".encode("utf-8", "surrogateescape"))
 
     def say_dated(self, text: str) -> None:
-        """One line in the form of uWSGI's verbose ones: ctime, " - ", text."""
-        self.say(f"{time.ctime()} - {text}")
+        """One line in the form of uWSGI's verbose ones: the date, " - ", text."""
+        self._take(f"{self._date()} - {text}\n".encode("utf-8", "surrogateescape"))
 
     def say_alarm(self, text: str) -> None:
         """A line an alarm wrote: it is written, and matched with no rule, or it would raise itself for ever."""
-        self._write(f"{time.ctime()} - {text}\n".encode("utf-8", "surrogateescape"))
+        self._write(self._routing, f"{time.ctime()} - {text}\n".encode("utf-8", "surrogateescape"))
 
-    def read(self) -> None:
-        """Take what the processes printed."""
-        assert self.reader is not None
-        for _ in range(DATAGRAMS_PER_TURN):
-            try:
-                data = self.reader.recv(DATAGRAM_BYTES)
-            except BlockingIOError:
-                return
-            if not data:
-                return
-            self._take(data)
+    # ------------------------------------------------------------------ files
+
+    def tick(self) -> None:
+        """Once a second: rotate or reopen where a touched file asks for it."""
+        if self._touched:
+            touched = {path for path in self._touched if self._was_touched(path)}
+            if touched.intersection(self._settings.touch_rotate):
+                self.rotate()
+            elif touched:
+                self.reopen()
+
+    def rotate(self) -> None:
+        """Rename the log to its backup name and begin it anew."""
+        if isinstance(self._log, FileSink):
+            self._log.rotate()
+
+    def reopen(self) -> None:
+        """Open the log's path anew; processes forked from now on write there, too."""
+        if isinstance(self._log, FileSink):
+            self._log.reopen()
+            if self._direct >= 0:
+                os.dup2(self._log.fd, self._direct, inheritable=False)
+
+    def reloading(self) -> None:
+        """The instance reloads: `log-reopen` asks for the path to be opened anew."""
+        if self._settings.reopen:
+            self.reopen()
+
+    def flush(self) -> bool:
+        """Pass on what slow readers have not taken; whether nothing is left."""
+        sinks = [self._log, *self._routing.sinks, *self._request_routing.sinks]
+        left = [sink for sink in sinks if not sink.flush()]
+        return not left
+
+    # ------------------------------------------------------------------ inside
 
     def _take(self, data: bytes) -> None:
-        self._write(data)
+        self._write(self._routing, data)
         self._offer(data)
 
-    def _write(self, data: bytes) -> None:
+    def _take_request(self, data: bytes) -> None:
+        self._write(self._request_routing, data)
+
+    def _write(self, routing: Routing, data: bytes) -> None:
         self._cells[self._lines] += 1
         self._cells[self._bytes] += len(data)
-        try:
-            os.write(self._out, data)
-        except OSError:  # a full disk or a closed terminal must not stop the server; the counter tells
-            self._cells[self._dropped] += 1
+        lost = routing.take(data)
+        if lost:  # a full disk or a reader that does not read must not stop the server; the counter tells
+            self._cells[self._dropped] += lost
 
     def _offer(self, data: bytes) -> None:
         """Keep for the link what a rule may match."""
@@ -95,10 +166,50 @@ class Logs:
             self._cells[self._dropped] += 1
         self.waiting.append(data.decode("latin-1"))
 
+    def _date(self) -> str:
+        form = self._settings.date_format
+        return time.strftime(form) if form else time.ctime()
 
-def _open(path: str) -> int:
+    def _routed(self, wanted: tuple[Logger, ...], rules: Rules) -> Routing:
+        return Routing(rules, log_opening.open_loggers(self._settings, wanted, self._log), self._log)
+
+    def _descriptor(self) -> int:
+        return os.dup(self._log.fd if isinstance(self._log, FileSink) else 2)
+
+    def _was_touched(self, path: str) -> bool:
+        before, now = self._touched[path], _changed_at(path)
+        self._touched[path] = now
+        return now > before
+
+
+def _rules(settings: LogSettings) -> Rules:
+    return Rules(settings.drains, settings.filters, settings.routes, chain(settings.encoders))
+
+
+def _request_rules(settings: LogSettings) -> Rules:
+    return Rules(routes=settings.request_routes, encoders=chain(settings.request_encoders))
+
+
+def _pair() -> _Pair:
+    pair = _Pair(*channel.pair())
+    pair.reader.setblocking(False)
+    return pair
+
+
+def _read(reader: socket.socket, take: Callable[[bytes], None]) -> None:
+    """Take what a process printed."""
+    for _ in range(DATAGRAMS_PER_TURN):
+        try:
+            data = reader.recv(DATAGRAM_BYTES)
+        except BlockingIOError:
+            return
+        if not data:
+            return
+        take(data)
+
+
+def _changed_at(path: str) -> int:
     try:
-        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    except OSError as error:
-        sys.stderr.write(f"open({path}): {error.strerror}\n")
-        return os.dup(2)
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0

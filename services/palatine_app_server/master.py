@@ -15,7 +15,7 @@ from palatine import places
 from palatine.codec import emperor_pipe
 from palatine.companions import Companions
 from palatine.notify import Notifier
-from palatine_app_server import channel, foundation, instance, linux, sockets, succession
+from palatine_app_server import channel, foundation, instance, link_sibling, linux, sockets, succession
 from palatine_app_server.actions import Actions
 from palatine_app_server.api import ApiSettings
 from palatine_app_server.backlog import Backlog
@@ -51,6 +51,7 @@ class Master:
         environ = dict(words.environ)
         left = succession.inherited(environ)
         self._words = words._replace(environ=dict(environ))
+        sibling = link_sibling.inherited(environ)
         self._succeeds = bool(left)
         self._place = place
         # a name made of our pid is nobody's after us: what is kept under it must go with us
@@ -60,9 +61,10 @@ class Master:
         self._emperor = EmperorPipe.from_environment(environ)
         self._notifier = Notifier.from_environment(self._environ)
         self._sockets = foundation.bind_all(settings, left, settings.mercy_seconds if place.after_crash else 0.0)
+        log = foundation.open_log(settings, begun=self._succeeds)
         foundation.drop_privileges(settings, place)
         self._segment = foundation.make_segment(settings, place, self._sockets)
-        self._logs = Logs(settings.log, settings.alarms, self._segment)
+        self._logs = Logs(settings.log, settings.alarms, self._segment, settings.processes, log)
         self._signals = SignalsTable(settings.processes)
         self._lifeline = os.pipe2(os.O_CLOEXEC)
         self._workers_end, self._own_end = channel.pair()
@@ -90,6 +92,7 @@ class Master:
         self._link = LinkEnd(
             place, self._logs, self._loop,
             answer=inquiries.answer, greeting=inquiries.greeting, state_dir=self._state_dir,
+            environ=self._environ, sibling=sibling,
         )  # fmt: skip
 
     @property
@@ -123,7 +126,7 @@ class Master:
             self._workforce.tick(now)
             for part in self._parts:
                 part.tick(now)
-            flushed = self._link.flush()
+            flushed = all([self._link.flush(), self._logs.flush()])
             due = [tick_at, self._workforce.next_due(now), self._link.due(now), self._companions.due(now)]
             due += [part.due(now) for part in self._parts]
             if not flushed:
@@ -160,8 +163,8 @@ class Master:
         )
         self._loop.watch(self._own_end.fileno(), self._hear_workers)
         self._takers.watch()
-        if self._logs.reader is not None:
-            self._loop.watch(self._logs.reader.fileno(), self._logs.read)
+        for fd, read in self._logs.readers():
+            self._loop.watch(fd, read)
         if self._emperor is not None:
             self._loop.watch(self._emperor.fd, self._hear_emperor)
 
@@ -225,7 +228,7 @@ class Master:
             master=self._workers_end,
             generation=generation,
             master_pid=os.getppid(),
-            log_fd=self._logs.child_fd,
+            log_ends=self._logs.ends,
         )
 
     def _doors(self, worker: int) -> Doors:
@@ -243,8 +246,7 @@ class Master:
         os.close(self._lifeline[1])
         self._own_end.close()
         self._takers.close_in_child()
-        if self._logs.reader is not None:
-            self._logs.reader.close()
+        self._logs.close_in_child()
         if self._emperor is not None:
             os.close(self._emperor.fd)
         self._link.close_in_child()
@@ -264,6 +266,7 @@ class Master:
 
     def _tick(self) -> None:
         self._backlog.measure()
+        self._logs.tick()
         if self._emperor is not None and self._total_requests():
             self._emperor.announce_loyalty()
 

@@ -71,6 +71,7 @@ class Orders:
             self._logs.say(f"the config cannot be read again, the old one stays in force: {error}")
             self._count("reload_failures")
             return str(error)
+        self._logs.reloading()
         if succession.needs_successor(self.settings, wanted):
             self._notifier.send("RELOADING=1")
             self._logs.say("the config changes what a master is made of: it starts anew when its workers have finished")

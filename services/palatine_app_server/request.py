@@ -15,9 +15,9 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from palatine.codec.uwsgi_packet import vars_size
-from palatine_app_server import request_log
 from palatine_app_server.connection import ClientGoneError, Connection, Limits
 from palatine_app_server.ledger import Ledger
+from palatine_app_server.request_log import Notes, RequestLog, RequestLogSettings, Served
 from palatine_app_server.response import DateHeader, FileWrapper, Response
 
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Any]
@@ -38,16 +38,19 @@ class WorkerSettings(NamedTuple):
     limits: Limits
     harakiri_seconds: int
     mercy_seconds: int
-    log_requests: bool
     multiprocess: bool
+    request_log: RequestLogSettings = RequestLogSettings()
+    request_log_fd: int = 2
 
 
 class Core:
     """One thread's share of a worker: its ledger and the request it is in."""
 
-    __slots__ = ("connection", "id", "ledger", "may_keep", "response", "started_ns", "waited")
+    __slots__ = ("connection", "id", "ledger", "may_keep", "notes", "response", "started_ns", "thread", "waited")
 
     def __init__(self, number: int, ledger: Ledger) -> None:
+        self.notes: Notes | None = None  # what was said about the running request
+        self.thread = 0  # threading.get_ident() of the thread that serves with it
         self.id = number
         self.ledger = ledger
         self.connection: Connection | None = None
@@ -55,6 +58,12 @@ class Core:
         self.started_ns = 0
         self.may_keep: Callable[[], bool] = bool
         self.waited = 0.0  # seconds this thread had nothing to do before its last event
+
+    def note(self) -> Notes:
+        """The notes of the running request, made when somebody has something to say."""
+        if self.notes is None:
+            self.notes = Notes()
+        return self.notes
 
 
 class Requests:
@@ -74,6 +83,8 @@ class Requests:
         self._total_requests = total_requests
         self._date = DateHeader()
         self._pid = os.getpid()
+        self._logs_requests = settings.request_log.wanted
+        self._request_log = RequestLog(settings.request_log, self._write_request_line)
         self.cores = [Core(number, ledger) for number, ledger in enumerate(ledgers)]
         for core in self.cores:
             core.may_keep = partial(may_keep, core)
@@ -107,7 +118,9 @@ class Requests:
             head_only=framed and environ["REQUEST_METHOD"] == "HEAD",
             date=self._date.at(unix_us // 1_000_000),
         )
-        core.connection, core.response = connection, response
+        core.connection, core.response, core.notes = connection, response, None
+        if ledger.shows_variables:
+            ledger.show(environ)
         ledger.begin(
             unix_us,
             f"{environ['REQUEST_METHOD']}\0{get('REQUEST_URI', '')}\0{get('HTTP_HOST', '')}\0"
@@ -126,8 +139,8 @@ class Requests:
         if settings.harakiri_seconds:
             ledger.arm(0)
         ledger.end(micros, response.body_bytes + response.header_bytes)
-        if settings.log_requests:
-            self._log(core, connection.environ, response, unix_us // 1_000_000, micros)
+        if self._logs_requests or core.notes is not None:
+            self._log(core, connection.environ, response, unix_us, micros)
         if alive:
             connection.finish(time.monotonic())
         return alive
@@ -157,6 +170,7 @@ class Requests:
             response.send_result(result)
         except ClientGoneError:
             core.ledger.count(core.ledger.write_errors)
+            core.note().write_errors += 1
             return False
         except BaseException:  # noqa: BLE001 - whatever an app raises is its client's 500 and nobody else's business
             _print_exception()
@@ -185,24 +199,33 @@ class Requests:
             return False
         return True
 
-    def _log(self, core: Core, environ: dict[str, str], response: Response, started: int, micros: int) -> None:
-        served = request_log.Served(
-            pid=self._pid,
-            app=0 if self._app is not None else -1,
-            app_requests=sum(each.ledger.app_requests for each in self.cores) if self._app is not None else -1,
-            total_requests=self._total_requests(),
-            environ_items=len(environ),
-            environ_bytes=vars_size(environ),
-            started=started,
-            micros=micros,
-            body_bytes=response.body_bytes,
-            status=response.status,
-            header_count=response.header_count,
-            header_bytes=response.header_bytes,
-            switches=response.switches,
-            core=core.id,
+    def _log(self, core: Core, environ: dict[str, str], response: Response, started_us: int, micros: int) -> None:
+        notes = core.notes
+        app = -1 if self._app is None else 0 if notes is None else notes.app
+        self._request_log.consider(
+            Served(
+                pid=self._pid,
+                worker=self._settings.worker,
+                core=core.id,
+                app=app,
+                app_requests=-1 if app < 0 else sum(each.ledger.app_requests for each in self.cores),
+                total_requests=self._total_requests(),
+                environ=environ,
+                environ_bytes=vars_size(environ),
+                started_us=started_us,
+                micros=micros,
+                body_bytes=response.body_bytes,
+                status=response.status,
+                header_count=response.header_count,
+                header_bytes=response.header_bytes,
+                switches=response.switches,
+                notes=notes,
+            )
         )
-        log(request_log.line(served, environ))
+
+    def _write_request_line(self, line: str) -> None:
+        with contextlib.suppress(OSError):  # a log that is full or gone costs no client its answer
+            os.write(self._settings.request_log_fd, line.encode("latin-1", "replace") + b"\n")
 
 
 def log(line: str) -> None:

@@ -6,8 +6,10 @@ from typing import Any, Final, NamedTuple
 from palatine.codec import alarm_grammar
 from palatine.config import Config
 from palatine.errors import ConfigError
+from palatine_app_server import log_settings
 from palatine_app_server.connection import BODY_MEMORY_BYTES, Limits
 from palatine_app_server.loader import AppSource
+from palatine_app_server.log_settings import LogSettings
 
 #: What uWSGI does when the config is silent.
 DEFAULT_LISTEN: Final = 100
@@ -33,14 +35,6 @@ class AlarmSettings(NamedTuple):
     backlog: tuple[str, ...] = ()
     freq: int = 3
     message_bytes: int = 8192
-
-
-class LogSettings(NamedTuple):
-    """Where lines go and which are written."""
-
-    logto: str = ""
-    log_master: bool = False
-    log_requests: bool = True
 
 
 class AppSettings(NamedTuple):
@@ -104,6 +98,7 @@ def read(config: Config) -> AppSettings:
             "minified": settings.flag("stats-minified"),
             "no_cores": settings.flag("stats-no-cores"),
             "no_metrics": settings.flag("stats-no-metrics"),
+            "full_vars": _full_vars(config),
         },
         snmp=_snmp_wanted(config),
         snmp_null_unset=settings.flag("snmp-null-unset"),
@@ -134,11 +129,7 @@ def read(config: Config) -> AppSettings:
         vacuum=settings.flag("vacuum"),
         locks=settings.integer("locks", 0) + 1,
         alarms=_alarms(config),
-        log=LogSettings(
-            logto=_text(config, "logto"),
-            log_master=settings.flag("log-master") or bool(settings.items("log-alarm")),
-            log_requests=not settings.flag("disable-logging"),
-        ),
+        log=log_settings.read(config),
         die_on_term=settings.flag("die-on-term"),
         options=_module_options(config),
         name=_text(config, "name") or _default_name(config),
@@ -169,6 +160,14 @@ def _daemon_sockets(config: Config) -> tuple[SocketWish, ...]:
     if _text(config, "udp"):
         wishes.append(SocketWish("udp", _text(config, "udp")))
     return tuple(wishes)
+
+
+def _full_vars(config: Config) -> bool:
+    """Whether stats show all variables of a request (`stats-vars = full`) or the four of `request`."""
+    option = config.settings.given("stats-vars")
+    if option is not None and option.value not in {"full", "request"}:
+        raise option.origin.error(f"stats-vars takes full or request, not {option.value!r}")
+    return option is not None and option.value == "full"
 
 
 def _snmp_wanted(config: Config) -> bool:

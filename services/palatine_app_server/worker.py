@@ -164,6 +164,7 @@ class Worker:
             leave(exits.FAILURE, self._on_exit)
 
     def _serve(self, core: Core) -> None:
+        core.thread = threading.get_ident()
         while not self._draining:
             self._turn(core)
         self._retire(core)

@@ -26,6 +26,7 @@ from palatine.counters import Segment
 from palatine_app_server import channel, linux, loader
 from palatine_app_server.api import Api, ApiSettings
 from palatine_app_server.ledger import Ledger
+from palatine_app_server.logs import Ends
 from palatine_app_server.request import WorkerSettings
 from palatine_app_server.settings import AppSettings
 from palatine_app_server.worker import ORPHAN_SIGNAL, Doors, Worker, leave
@@ -41,7 +42,7 @@ class Inheritance(NamedTuple):
     master: socket.socket  # workers → master
     generation: int
     master_pid: int
-    log_fd: int  # becomes stdout and stderr; -1 keeps the master's
+    log_ends: Callable[[int], Ends]  # what a worker writes to; 0 is the zygote
     must_load: bool = False  # without its app this generation is of no use: another one serves, or need-app is set
 
 
@@ -58,7 +59,7 @@ def run(inheritance: Inheritance, orders: socket.socket) -> NoReturn:
 def _live(inheritance: Inheritance, orders: socket.socket) -> int:
     linux.die_with_parent(inheritance.master_pid)
     _own_signals()
-    _own_streams(inheritance.log_fd)
+    _own_streams(inheritance.log_ends(0).output)
     api = Api(inheritance.api, inheritance.segment, inheritance.master)
     api.install()
     app = None
@@ -116,6 +117,8 @@ def _fork_twice(worker: int, inheritance: Inheritance, orders: socket.socket, ap
 def _work(worker: int, inheritance: Inheritance, api: Api, app: Any) -> int:
     settings, segment = inheritance.settings, inheritance.segment
     bank = inheritance.generation & 1
+    log_ends = inheritance.log_ends(worker)
+    _write_to(log_ends.output)
     row = _Row(segment, worker, bank)
     if settings.lazy_apps:
         try:
@@ -134,7 +137,8 @@ def _work(worker: int, inheritance: Inheritance, api: Api, app: Any) -> int:
             limits=settings.limits,
             harakiri_seconds=settings.harakiri_seconds,
             mercy_seconds=settings.mercy_seconds,
-            log_requests=settings.log.log_requests,
+            request_log=settings.log.requests,
+            request_log_fd=log_ends.requests,
             multiprocess=settings.processes > 1,
         ),
         inheritance.doors(worker),
@@ -227,9 +231,12 @@ def _own_streams(log_fd: int) -> None:
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
-    if log_fd >= 0:
-        os.dup2(log_fd, 1)
-        os.dup2(log_fd, 2)
+    _write_to(log_fd)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # one print is one write, hence one line for alarms, also under -u
             stream.reconfigure(line_buffering=True, write_through=False)
+
+
+def _write_to(log_fd: int) -> None:
+    for number in (1, 2):
+        os.dup2(log_fd, number)

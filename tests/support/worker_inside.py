@@ -16,6 +16,7 @@ from palatine.schema import INSTANCE
 from palatine_app_server.connection import Limits, Listener
 from palatine_app_server.ledger import Ledger
 from palatine_app_server.request import WorkerSettings, WsgiApp
+from palatine_app_server.request_log import RequestLogSettings
 from palatine_app_server.worker import Doors, Worker
 from running import wait_until
 
@@ -144,7 +145,7 @@ class Inside:
         self.pauses: list[bool] = []
         settings = WorkerSettings(
             worker=1, threads=threads, limits=limits or Limits(), harakiri_seconds=harakiri, mercy_seconds=60,
-            log_requests=log_requests, multiprocess=multiprocess,
+            request_log=RequestLogSettings(enabled=log_requests), multiprocess=multiprocess,
         )  # fmt: skip
         self.worker = Worker(
             settings,

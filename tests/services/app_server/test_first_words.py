@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from palatine.config.honoured import APP_SERVER, HONOURED, REFUSED
+from palatine.config.honoured import HONOURED, REFUSED
 from palatine.config.table import Table
 from running import Runner, free_port, get, program, run, wait_until
 
@@ -26,10 +26,11 @@ def test_every_honoured_name_is_an_option_by_its_canonical_name() -> None:
 
 
 def test_what_the_settings_read_is_honoured() -> None:
-    source = Path(__file__).parents[3] / "services" / "palatine_app_server" / "settings.py"
+    services = Path(__file__).parents[3] / "services" / "palatine_app_server"
+    text = "".join((services / f"{name}settings.py").read_text() for name in ("", "log_"))
     table = Table()
-    words = {word for word in source.read_text().split('"')[1::2] if table.is_uwsgi(word)}
-    assert {table.canonical(word) for word in words} - {"snmp"} <= APP_SERVER | {"config", "ini"}
+    words = {word for word in text.split('"')[1::2] if table.is_uwsgi(word)}
+    assert {table.canonical(word) for word in words} - {"snmp"} <= HONOURED
 
 
 @pytest.mark.parametrize("option", ["--reload", "--stop"])

@@ -92,6 +92,7 @@ def make_segment(settings: AppSettings, place: Place, bound: Sockets) -> Segment
         "cores": cores, "activity": cores, "apps": cores, "locks": settings.locks + len(_LOCKS),
         "snmp_values": SNMP_VALUES if settings.snmp else 0,
         "variables": cores if settings.stats_options["full_vars"] else 0,
+        "variables": cores if settings.stats_options["full_vars"] else 0,
     }  # fmt: skip
     labels = {
         "name": place.name,

@@ -3,6 +3,9 @@
 One thread writes one row, so no lock is needed; units are microseconds of the monotonic clock unless named otherwise.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from palatine.counters import Segment
 
 _FIELDS = (
@@ -28,6 +31,7 @@ class Ledger:
         "_app_exceptions",
         "_app_requests",
         "_cells",
+        "_variables",
         "avg_rt",
         "exceptions",
         "harakiri_deadline_ms",
@@ -43,6 +47,7 @@ class Ledger:
     def __init__(self, segment: Segment, row: int, bank: int) -> None:
         self._cells = segment.cells("cores", row, bank)
         self._activity = segment.text("activity", row, bank)
+        self._variables = segment.text("variables", row, bank) if segment.rows("variables") else None
         self._app = segment.cells("apps", row, bank)  # one app a worker today: the row index is the core's
         self._app_requests = segment.word("apps", "requests")
         self._app_exceptions = segment.word("apps", "exceptions")
@@ -74,6 +79,18 @@ class Ledger:
         cells[self.in_request] = 1
         self._activity.write(activity)
         self._app[self._app_requests] += 1
+
+    @property
+    def shows_variables(self) -> bool:
+        """Whether the config has `stats-vars = full`."""
+        return self._variables is not None
+
+    def show(self, environ: Mapping[str, Any]) -> None:
+        """Before `begin`: the variables of the request that starts, for stats; secrets do not leave this process."""
+        from palatine.codec.masking import masked_variables
+
+        if self._variables is not None:
+            self._variables.write(masked_variables(environ, self._variables.capacity))
 
     def arm(self, deadline_ms: int) -> None:
         """The harakiri deadline of the running request on the monotonic clock, in milliseconds; 0 disarms."""

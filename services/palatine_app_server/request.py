@@ -108,6 +108,8 @@ class Requests:
         get = environ.get
         started_ns = core.started_ns = time.monotonic_ns()
         unix_us = time.time_ns() // 1000
+        if ledger.shows_variables:
+            ledger.show(environ)
         framed = connection.listener.protocol != "uwsgi"
         response = Response(
             connection,

@@ -42,6 +42,11 @@ def serve(argv: Sequence[str], environ: Mapping[str, str], *, cwd: str) -> int:
             option = read.settings.given(name)
             if option is not None:
                 return _signal_master(option, number)
+        if (asked := read.settings.given("connect-and-read")) is not None:
+            from palatine_app_server.connect_and_read import connect_and_read
+
+            connect_and_read(asked.value or "")
+            return exits.OK
         return _serve(words, read)
     except PalatineError as error:
         sys.stderr.write(f"palatine-app-server: {error}\n")

@@ -99,6 +99,7 @@ def read(config: Config) -> AppSettings:
             "no_cores": settings.flag("stats-no-cores"),
             "no_metrics": settings.flag("stats-no-metrics"),
             "full_vars": _full_vars(config),
+            "full_vars": _full_vars(config),
         },
         snmp=_snmp_wanted(config),
         snmp_null_unset=settings.flag("snmp-null-unset"),
@@ -160,6 +161,14 @@ def _daemon_sockets(config: Config) -> tuple[SocketWish, ...]:
     if _text(config, "udp"):
         wishes.append(SocketWish("udp", _text(config, "udp")))
     return tuple(wishes)
+
+def _full_vars(config: Config) -> bool:
+    """Whether stats show all variables of a request (`stats-vars = full`) or the four of `request`."""
+    option = config.settings.given("stats-vars")
+    if option is not None and option.value not in {"full", "request"}:
+        raise option.origin.error(f"stats-vars takes full or request, not {option.value!r}")
+    return option is not None and option.value == "full"
+
 
 
 def _full_vars(config: Config) -> bool:

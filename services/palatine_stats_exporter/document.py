@@ -26,8 +26,6 @@ from palatine_stats_exporter.reading import (
 UWSGI_VERSION: Final = "2.0.31"
 #: Where the workers go in an outline.
 WORKERS: Final = Hole("\x02")
-#: What the parts of a core's activity are called in `vars`.
-VARIABLES: Final = ("REQUEST_METHOD", "REQUEST_URI", "HTTP_HOST", "REMOTE_ADDR")
 
 _CACHE_TEXTS: Final = ("name", "hash")
 _CACHE_NUMBERS: Final = ("hashsize", "keysize", "max_items", "blocks", "blocksize")
@@ -126,10 +124,7 @@ def core_values(number: int, numbers: Sequence[Any], activity: Activity | None) 
 
 def variables(activity: bytes) -> list[str]:
     """A core's activity as uWSGI lists variables: `K=V` and an empty one at the end; bytes that are no text escaped."""
-    if not activity:
-        return [""]
-    parts = activity.decode("utf-8", "backslashreplace").split("\0")
-    return [*(f"{name}={part}" for name, part in zip(VARIABLES, parts, strict=False)), ""]
+    return [*activity.decode("utf-8", "backslashreplace").split("\0"), ""] if activity else [""]
 
 
 def app_labels(view: SegmentView, index: int) -> dict[str, Any]:

@@ -3,10 +3,10 @@
 Facts: spec/server.md 2.4. uWSGI shows monitors with whatever password their address has; nobody needs that.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from palatine.codec.masking import masked_address
 from palatine.counters import SegmentView
 from palatine.errors import ProtocolError
 from palatine.schema import VASSAL_STATES
@@ -14,9 +14,6 @@ from palatine_stats_exporter.document import UWSGI_VERSION
 from palatine_stats_exporter.layout import lay_out
 from palatine_stats_exporter.reading import label_text
 
-_MASK: Final = "***"
-_URL_PASSWORD: Final = re.compile(r"(?<=://)([^/@:\s]*):([^/@\s]+)@")
-_WORD_PASSWORD: Final = re.compile(r"(?i)\b(passw(?:or)?d|secret|token)(\s*=\s*)('[^']*'|[^\s;&,]+)")
 _UNUSED: Final = VASSAL_STATES.index("unused")
 #: A vassal held back, or one that could not be taken on, is on uWSGI's blacklist and not among its vassals.
 _HELD_BACK: Final = tuple(VASSAL_STATES.index(state) for state in ("throttled", "refused"))
@@ -50,17 +47,12 @@ def emperor_document(view: SegmentView) -> dict[str, Any]:
         "version": UWSGI_VERSION,
         **{key: daemon[key] for key in ("pid", "uid", "gid")},
         "cwd": label_text(view.labels.get("cwd")),
-        "emperor": [masked(label_text(monitor)) for monitor in monitors] if isinstance(monitors, list) else [],
+        "emperor": [masked_address(label_text(monitor)) for monitor in monitors] if isinstance(monitors, list) else [],
         "emperor_tyrant": emperor["tyrant"],
         "throttle_level": emperor["throttle_level"],
         "vassals": [_vassal(texts, row) for texts, row in rows if row["state"] not in _HELD_BACK],
         "blacklist": [_blacklisted(texts, row) for texts, row in rows if row["blacklist_level"]],
     }
-
-
-def masked(text: str) -> str:
-    """A monitor's address without the password it may have, in a URL or as `password=...`."""
-    return _WORD_PASSWORD.sub(rf"\1\2{_MASK}", _URL_PASSWORD.sub(rf"\1:{_MASK}@", text))
 
 
 def _vassal(texts: list[str], row: Mapping[str, int]) -> dict[str, Any]:
@@ -76,7 +68,7 @@ def _vassal(texts: list[str], row: Mapping[str, int]) -> dict[str, Any]:
         "on_demand": on_demand,
         "uid": row["uid"],
         "gid": row["gid"],
-        "monitor": masked(monitor),
+        "monitor": masked_address(monitor),
         "respawns": row["respawns"],
     }
 

@@ -7,6 +7,7 @@ because a column is cut out of a table, added and laid out by a handful of calls
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from palatine.codec.masking import masked_url
 from palatine.codec.segment_rows import read_latch
 from palatine.counters import SegmentView
 from palatine.errors import ProtocolError
@@ -42,6 +43,8 @@ CORE_KEYS: Final = (
     "in_request",
 )
 APP_KEYS: Final = ("startup_time", "requests", "exceptions")
+#: What the parts of a core's activity are called in `vars`.
+VARIABLES: Final = ("REQUEST_METHOD", "REQUEST_URI", "HTTP_HOST", "REMOTE_ADDR")
 
 _NEEDED: Final = ("slots", "workers", "cores", "apps", "activity", "server")
 #: What else a document may take numbers from.
@@ -51,10 +54,11 @@ _SHOWN: Final = ("sockets", "locks", "caches", "metrics", "daemons", "spoolers",
 MOST_CORES: Final = 16384
 
 _MICRO: Final = 1_000_000
+_NAMES: Final = tuple(name.encode() for name in VARIABLES)
 
 
 class Activity(NamedTuple):
-    """What a core is doing: method, URI, host and peer with a NUL between; since when, in unix seconds."""
+    """What a core is doing: variables, `NAME=value` with a NUL between; since when, in unix seconds."""
 
     text: bytes
     started: int
@@ -93,6 +97,10 @@ class Reader:
             raise ProtocolError(f"{view.path}: its tables of workers, cores and apps do not fit together")
         if not server.rows:
             raise ProtocolError(f"{view.path}: says nothing of its master")
+        variables = view.placed("variables") if "variables" in view.tables else activity
+        #: The table of what cores do: all variables where the config asks for them.
+        self._doing = "variables" if variables.rows == activity.rows > 0 else "activity"
+        activity = view.placed(self._doing)
         shown = [name for name in (*_NEEDED, *_SHOWN) if name in view.tables and name != "activity"]
         self._memo = Memo()
         self._known: dict[bytes, bytes] = {}
@@ -109,7 +117,7 @@ class Reader:
         """What all cores are doing, as it is in the segment; b"" if none of them does anything."""
         bank = self._bank(snapshot)
         busy = any(self.tables["cores"].cut(snapshot, bank).total("in_request"))
-        return self.view.copy("activity") if busy else b""
+        return self.view.copy(self._doing) if busy else b""
 
     def read(self) -> Columns:
         """The numbers as they are now."""
@@ -208,7 +216,9 @@ class Reader:
 
     def _text(self, latch: bytes, row: int, bank: int) -> bytes:
         text = read_latch(latch, 0, self._text_bytes)
-        return self.view.text("activity", row, bank) if text is None else text
+        if text is None:
+            text = self.view.text(self._doing, row, bank)
+        return text if self._doing == "variables" else named(text)
 
     def _by_worker(self, column: Column, name: str) -> Column:
         """Sums over the cores of each worker."""
@@ -223,6 +233,14 @@ class Reader:
             return column
         counts = self._sums(list(map(bool, column)))
         return [total // count if count else 0 for total, count in zip(self._sums(column), counts, strict=True)]
+
+
+def named(activity: bytes) -> bytes:
+    """Method, URI, host and peer as variables; secrets in the URI masked."""
+    if b"?" in activity:
+        parts = activity.decode("latin-1").split("\0")
+        activity = "\0".join(map(masked_url, parts)).encode("latin-1")
+    return b"\0".join(b"%s=%s" % pair for pair in zip(_NAMES, activity.split(b"\0"), strict=False)) if activity else b""
 
 
 def label_text(value: Any) -> str:

@@ -88,7 +88,7 @@ def test_what_uwsgi_tells_has_a_field(table: str) -> None:
 
 
 def test_what_is_written_by_two_generations_has_two_banks() -> None:
-    assert {table.name for table in INSTANCE if table.banked} == {"workers", "cores", "activity", "apps"}
+    assert {table.name for table in INSTANCE if table.banked} == {"workers", "cores", "activity", "variables", "apps"}
 
 
 def test_a_core_busy_in_both_generations_counts_in_both() -> None:

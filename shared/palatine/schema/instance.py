@@ -6,6 +6,9 @@ from palatine.schema.model import GAUGE, STATE, TIME, Field, Table, count, flag,
 
 SERVER_STATES: Final = ("starting", "ready", "reloading", "draining", "stopping", "paused", "failed")
 
+#: Bytes kept of a request's variables where the config asks for all of them.
+VARIABLES_BYTES: Final = 4080
+
 INSTANCE: Final[tuple[Table, ...]] = (
     Table(
         "server",
@@ -135,6 +138,14 @@ INSTANCE: Final[tuple[Table, ...]] = (
         (),
         banked=True,
         text_bytes=480,
+    ),
+    Table(
+        "variables",
+        ("worker", "core"),
+        "With stats-vars = full: all variables of the request, NUL between, secrets masked by the worker.",
+        (),
+        banked=True,
+        text_bytes=VARIABLES_BYTES,
     ),
     Table(
         "apps",

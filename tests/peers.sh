@@ -6,6 +6,7 @@ packages() {
     need curl curl
     need nginx nginx-light
     need wrk wrk
+    need influxd influxdb
     need snmpget snmp
     need snmpd snmpd
     need promtool prometheus

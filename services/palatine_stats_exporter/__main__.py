@@ -24,7 +24,7 @@ DESCRIPTION
         /api/v1/events       the same once a second, as server-sent events
 
     The exporter starts before or after the apps and restarts at any time: the masters keep their sockets, so a client
-    sees a delay and never a refusal. Not yet: pushers, OpenMetrics, /probe, history on the page.
+    sees a delay and never a refusal. Not yet: OpenMetrics, /probe, history on the page.
 
 OPTIONS
     --http HOST:PORT    serve pages and metrics there (default: what the file says; none without it)
@@ -33,8 +33,11 @@ FILES
     <runtime>/i/NAME/seg                counters of instance NAME
     <runtime>/i/NAME/handoff            where its master hands over sockets
     <runtime>/emperor/handoff           where the emperor hands over its own
+    <state>/push/TARGET/                what TARGET has not got yet
     <runtime>/stats-exporter/seg, ctl   the exporter's own counters, and its control endpoint
     /etc/palatine/stats-exporter.yaml   http: {listen: 127.0.0.1:9117}
+                                        push: {influxdb: [{url: "http://127.0.0.1:8086", database: uWSGI}]}
+                                        and more targets: docs/stats-push.md; HUP rereads this section
                                         operators, log-level: as for every daemon
 
 SECURITY
@@ -60,6 +63,7 @@ import attrs
 from palatine.daemon import Context, Spec, run
 from palatine.schema import EXPORTER
 from palatine_stats_exporter.instances import DAEMON
+from palatine_stats_exporter.push.settings import Push
 
 
 @attrs.frozen
@@ -74,6 +78,7 @@ class Settings:
     """What `/etc/palatine/stats-exporter.yaml` may say."""
 
     http: Http | None = None
+    push: Push | None = None
 
 
 def add_arguments(parser: ArgumentParser) -> None:

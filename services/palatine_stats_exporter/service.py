@@ -14,6 +14,8 @@ from palatine_stats_exporter.board import Board
 from palatine_stats_exporter.instances import Instances
 from palatine_stats_exporter.live import Live
 from palatine_stats_exporter.pages import Pages
+from palatine_stats_exporter.push.targets import Pushing
+from palatine_stats_exporter.push.targets import Tally as PushTally
 from palatine_stats_exporter.serving import StatsServer
 from palatine_stats_exporter.waiting import Tally
 
@@ -24,18 +26,33 @@ _log = structlog.get_logger()
 
 
 async def serve(ctx: Context, address: str) -> None:
-    """Serve until the daemon drains; `address` is where pages go, "" for none."""
+    """Serve until the daemon drains; `address` is where pages go, "" for none. `ctx.settings.push` is followed."""
     allow_descriptors()
     server = StatsServer(on_error=Complaints().say)
     counts = Counts(ctx.segment, server.tally)
     instances = Instances(ctx.runtime_dir, server, on_change=lambda: counts.instances(instances))
     board = Board(instances.served)
     pages = Pages(board)
-    ctx.on_statistics(lambda: {"sockets": instances.statistics(), "counts": counts.write(pages)})
+    pushing = Pushing(lambda: board.look()[0], ctx.state_dir)
+    counts.pushing = pushing.tally
+    ctx.on_statistics(
+        lambda: {
+            "sockets": instances.statistics(),
+            "push": pushing.statistics(),
+            "counts": counts.write(pages),
+        }
+    )
+
+    async def reload() -> None:
+        pushing.change(ctx.settings.push)
+
+    await reload()
+    ctx.on_reload(reload)
     with closing(board):
         async with trio.open_nursery() as outer, trio.open_nursery() as nursery:
             nursery.start_soon(keep_running, server)
             nursery.start_soon(instances.run)
+            nursery.start_soon(pushing.run)
             nursery.start_soon(_rounds, server, counts, pages)
             if address:
                 from palatine_stats_exporter import web  # hypercorn is a third of the start-up
@@ -93,6 +110,7 @@ class Counts:
     def __init__(self, segment: Segment, tally: Tally) -> None:
         self._segment = segment
         self._tally = tally
+        self.pushing = PushTally()
         self._exporter = segment.cells("exporter")
         self._daemon = segment.cells("daemon")
 
@@ -111,6 +129,10 @@ class Counts:
         self._store("pages", pages.pages)
         self._store("bytes_out", tally.bytes_out + pages.bytes_out)
         self._store("clients", tally.clients)
+        self._store("pushes", self.pushing.pushes)
+        self._store("push_errors", self.pushing.errors)
+        self._store("push_dropped", self.pushing.dropped)
+        self._store("last_push", self.pushing.last)
         return {name: self._exporter[self._segment.word("exporter", name)] for name in _COUNTS}
 
     def _store(self, field: str, value: int) -> None:
@@ -126,4 +148,8 @@ _COUNTS: Final = (
     "bytes_out",
     "clients",
     "endpoints",
+    "pushes",
+    "push_errors",
+    "push_dropped",
+    "last_push",
 )

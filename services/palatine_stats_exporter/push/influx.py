@@ -1,0 +1,175 @@
+"""Deliver line protocol to InfluxDB: `/write` as telegraf does it, `/api/v2/write`, a UNIX socket, UDP.
+
+A sink never keeps a batch and never retries: it says what became of one attempt.
+"""
+
+import errno
+import gzip
+import socket
+from collections.abc import Iterator
+from typing import Final, Protocol
+from urllib.parse import urlsplit
+
+import httpx
+import structlog
+import trio
+
+from palatine import __version__
+from palatine_stats_exporter.push.retry_policy import Failed, Outcome, Sent, outcome_of_status
+from palatine_stats_exporter.push.settings import UDP_BYTES, Influx, InfluxV2
+
+#: What is read of an answer that says why.
+_REASON_BYTES: Final = 400
+_NO_DATABASE: Final = "database not found"
+_TEXT: Final = "text/plain; charset=utf-8"
+_USER_AGENT: Final = f"palatine-stats-exporter/{__version__}"
+
+_log = structlog.get_logger()
+
+
+class Sink(Protocol):
+    """Somewhere a batch is delivered to."""
+
+    async def send(self, batch: bytes) -> Outcome:
+        """One attempt to deliver a batch, which is gzip."""
+
+    async def aclose(self) -> None:
+        """Let go of connections."""
+
+
+class Http:
+    """Requests to one server over connections that are kept; every failure is an Outcome."""
+
+    def __init__(self, url: str, timeout: float, headers: dict[str, str], auth: httpx.BasicAuth | None = None) -> None:
+        found = urlsplit(url)
+        transport = httpx.AsyncHTTPTransport(uds=found.path) if found.scheme == "unix" else None
+        self._base = "http://localhost" if found.scheme == "unix" else url.rstrip("/")
+        self._timeout = timeout
+        self._client = httpx.AsyncClient(
+            transport=transport, headers={"User-Agent": _USER_AGENT, **headers}, auth=auth, timeout=timeout
+        )
+
+    async def post(self, path: str, params: dict[str, str], body: bytes, headers: dict[str, str]) -> Outcome:
+        """POST and say what became of it."""
+        try:
+            with trio.fail_after(self._timeout):
+                answer = await self._client.post(f"{self._base}{path}", params=params, content=body, headers=headers)
+        except trio.TooSlowError:
+            return Failed(f"no answer after {self._timeout:g} s")
+        except (httpx.HTTPError, OSError) as error:
+            return Failed(str(error) or type(error).__name__)
+        reason = "" if answer.is_success else answer.content[:_REASON_BYTES].decode("utf-8", "replace").strip()
+        return outcome_of_status(answer.status_code, reason)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+
+class InfluxSink:
+    """InfluxDB 1.x by HTTP: makes the database when it does not know of it."""
+
+    def __init__(self, target: Influx) -> None:
+        self._target = target
+        auth = httpx.BasicAuth(target.user, target.password.value) if target.user else None
+        self._http = Http(target.url, target.timeout, {}, auth)
+        self._params = {"db": target.database}
+        if target.retention_policy:
+            self._params["rp"] = target.retention_policy
+        self._known = not target.create_database
+
+    async def send(self, batch: bytes) -> Outcome:
+        """Write a batch, the database made before the first one and again when the server has lost it."""
+        if not self._known:
+            made = await self._create()
+            if isinstance(made, Failed) and not made.lasting and "answered" not in made.reason:
+                return made  # nobody there
+            if isinstance(made, Failed):  # telegraf goes on too: the user may be allowed to write and no more
+                _log.warning("push.database_not_made", database=self._target.database, reason=made.reason)
+            self._known = True
+        outcome = await write(self._http, "/write", self._params, batch, compressed=self._target.gzip)
+        if isinstance(outcome, Failed) and _NO_DATABASE in outcome.reason and self._target.create_database:
+            self._known = False
+        return outcome
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def _create(self) -> Outcome:
+        name = self._target.database.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        return await self._http.post("/query", {"q": f'CREATE DATABASE "{name}"'}, b"", headers)
+
+
+class InfluxV2Sink:
+    """InfluxDB 2.x by HTTP."""
+
+    def __init__(self, target: InfluxV2) -> None:
+        self._gzip = target.gzip
+        self._params = {"org": target.org, "bucket": target.bucket, "precision": "ns"}
+        self._http = Http(target.url, target.timeout, {"Authorization": f"Token {target.token.value}"})
+
+    async def send(self, batch: bytes) -> Outcome:
+        """Write a batch."""
+        return await write(self._http, "/api/v2/write", self._params, batch, compressed=self._gzip)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+
+async def write(http: Http, path: str, params: dict[str, str], batch: bytes, *, compressed: bool) -> Outcome:
+    """POST a gzip batch of lines, as it is or plain."""
+    headers = {"Content-Type": _TEXT, **({"Content-Encoding": "gzip"} if compressed else {})}
+    return await http.post(path, params, batch if compressed else gzip.decompress(batch), headers)
+
+
+class UdpSink:
+    """InfluxDB's UDP listener; the server's configuration names the database. Nobody says what arrived."""
+
+    def __init__(self, target: Influx) -> None:
+        found = urlsplit(target.url)
+        self._address = (found.hostname, found.port)
+        self._socket: trio.socket.SocketType | None = None
+
+    async def send(self, batch: bytes) -> Outcome:
+        """Send a batch, whole lines to a datagram; what the kernel refuses is tried again from its beginning."""
+        try:
+            if self._socket is None:
+                self._socket = await self._connected()
+            for datagram in datagrams(gzip.decompress(batch), UDP_BYTES):
+                await self._socket.send(datagram)
+        except OSError as error:
+            await self.aclose()
+            return Failed(error.strerror or str(error), lasting=error.errno == errno.EMSGSIZE)
+        return Sent()
+
+    async def aclose(self) -> None:
+        """Close the socket."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    async def _connected(self) -> trio.socket.SocketType:
+        found = await trio.socket.getaddrinfo(*self._address, type=socket.SOCK_DGRAM)
+        family, kind, protocol, _, where = found[0]
+        sock = trio.socket.socket(family, kind, protocol)
+        try:
+            await sock.connect(where)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+
+def datagrams(lines: bytes, limit: int) -> Iterator[bytes]:
+    """Whole lines in pieces of at most `limit` bytes; a longer line goes alone."""
+    piece = b""
+    for line in lines.splitlines(keepends=True):
+        if piece and len(piece) + len(line) > limit:
+            yield piece
+            piece = b""
+        piece += line
+    if piece:
+        yield piece

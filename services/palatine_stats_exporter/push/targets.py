@@ -1,0 +1,62 @@
+"""Who is pushed to at present; a changed configuration is taken up without a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from palatine_stats_exporter.board import Facts
+from palatine_stats_exporter.push.settings import Push
+
+if TYPE_CHECKING:
+    from palatine_stats_exporter.push.pushing import Pusher
+
+Look = Callable[[], Iterable[Facts]]
+
+
+@attrs.define
+class Tally:
+    """Since the start: batches delivered, attempts failed, batches given up; when one was last delivered."""
+
+    pushes: int = 0
+    errors: int = 0
+    dropped: int = 0
+    last: int = 0
+
+
+class Pushing:
+    """All targets of the configuration; `change` takes up another one."""
+
+    def __init__(self, look: Look, state: Path) -> None:
+        self.tally = Tally()
+        self._look = look
+        self._state = state
+        self._pushers: list[Pusher] = []
+        self._changed = trio.Event()
+
+    def statistics(self) -> list[dict[str, Any]]:
+        """How each target does."""
+        return [pusher.statistics() for pusher in self._pushers]
+
+    def change(self, settings: Push | None) -> None:
+        """Push as `settings` say from now on."""
+        self._pushers = []
+        if settings and (targets := list(settings.targets())):
+            from palatine_stats_exporter.push.pushing import Pusher  # httpx costs 100 ms: only whoever pushes pays
+
+            self._pushers = [Pusher(target, self._look, self._state, self.tally) for target in targets]
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Push until cancelled."""
+        while True:
+            self._changed = trio.Event()
+            async with trio.open_nursery() as nursery:
+                for pusher in self._pushers:
+                    nursery.start_soon(pusher.run)
+                await self._changed.wait()
+                nursery.cancel_scope.cancel()

@@ -52,6 +52,7 @@ from palatine.codec.keeper import (
     Welcome,
 )
 from palatine_app_server.keeper_child import Birth, Serve, enter, serve_app
+from palatine_app_server.keeper_links import Links
 from palatine_app_server.keeper_post import Post
 from palatine_app_server.keeper_ward import Ward, pairs, start_time
 
@@ -76,6 +77,7 @@ class Keeper:
         self._leaving = False
         self._poll = select.epoll()
         self._post = Post(listener, self._poll)
+        self._links = Links()
         self._wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._poll.register(self._wakeup[0], select.EPOLLIN)
 
@@ -86,6 +88,7 @@ class Keeper:
         signal.signal(signal.SIGTERM, lambda *_: self.leave())
         for signum in _IGNORED:
             signal.signal(signum, signal.SIG_IGN)
+        self._links.start()
         while not (self._leaving and not any(ward.running for ward in self._wards.values())):
             for descriptor, events in self._poll.poll():
                 birth = self._ready(descriptor, events)
@@ -102,6 +105,7 @@ class Keeper:
         signal.set_wakeup_fd(-1)
         self._post.close()
         self._poll.close()
+        self._links.close()
         for descriptor in self._wakeup:
             os.close(descriptor)
         for ward in self._wards.values():
@@ -204,7 +208,8 @@ class Keeper:
             return None
         if pid == 0:
             stdin = os.dup(ward.parts[SOCKET]) if order.on_demand else -1
-            return Birth(order, theirs[0], theirs[1] if order.config else -1, stdin, self._descriptors)
+            config = theirs[1] if order.config else -1
+            return Birth(order, theirs[0], config, stdin, self._descriptors, self._links.take_in_child())
         for descriptor in theirs:
             os.close(descriptor)
         ward.begin(pid, order.note)
@@ -257,6 +262,7 @@ class Keeper:
                 return
             if not pid:
                 return
+            self._links.reaped(pid)
             for ward in self._wards.values():  # others are orphans of vassals: nobody waits for them
                 if ward.running and ward.pid == pid:
                     self._lose(ward, status)

@@ -13,6 +13,7 @@ from palatine.codec.emperor_pipe import CONFIG_FD_VARIABLE, FD_VARIABLE, reason
 from palatine.codec.keeper import Spawn
 from palatine.errors import PalatineError
 from palatine.exits import NO_PERMISSION, SOFTWARE
+from palatine_app_server import link_sibling
 
 #: Runs an app-server: argv without the program's name, environ, cwd to its exit code.
 Serve: TypeAlias = Callable[[list[str], dict[str, str], str], int]
@@ -40,6 +41,8 @@ class Birth(NamedTuple):
     stdin: int
     #: The soft limit of descriptors the keeper itself was started with.
     descriptors: int
+    #: Where its master asks for a link, see link_sibling.py.
+    links: int
 
 
 def serve_app(argv: list[str], environ: dict[str, str], cwd: str) -> int:
@@ -106,6 +109,8 @@ def _settle(birth: Birth) -> None:
 
 def _environment(birth: Birth) -> dict[str, str]:
     environ = {**birth.order.environ, FD_VARIABLE: str(birth.pipe)}
+    if birth.links >= 0 and not birth.order.program:
+        environ[link_sibling.VARIABLE] = str(birth.links)
     if birth.config >= 0:
         environ[CONFIG_FD_VARIABLE] = str(birth.config)
     os.environ.clear()

@@ -86,7 +86,7 @@ class MasterLine:
             waiting.set()
 
 
-async def run(fd: int, directory: Path, name: str, state_dir: str | None) -> None:
+async def run(fd: int, directory: Path, name: str, state_dir: str | None, master: int) -> None:
     """Serve until the master goes."""
     line = MasterLine(trio.socket.fromfd(fd, stdlib_socket.AF_UNIX, stdlib_socket.SOCK_SEQPACKET))
     os.close(fd)
@@ -99,7 +99,7 @@ async def run(fd: int, directory: Path, name: str, state_dir: str | None) -> Non
         handlers: Handlers = {kind: (role, partial(_forward, line)) for kind, role in FORWARDED.items()}
         handlers = {
             **handlers,
-            "ping": (Role.VIEWER, _ping),
+            "ping": (Role.VIEWER, partial(_ping, master)),
             "link.status": (Role.VIEWER, partial(_link_status, events)),
         }
         await nursery.start(partial(serve_requests, directory / "ctl", handlers, role_of=role_of))
@@ -132,8 +132,8 @@ async def _forward(line: MasterLine, request: Request) -> Any:
     return await line.ask(request.type, request.body)
 
 
-async def _ping(_request: Request) -> dict[str, Any]:
-    return {"daemon": "app-server", "version": __version__, "pid": os.getppid()}
+async def _ping(master: int, _request: Request) -> dict[str, Any]:
+    return {"daemon": "app-server", "version": __version__, "pid": master}
 
 
 async def _link_status(events: Sender, _request: Request) -> Any:
@@ -151,11 +151,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--fd", type=int, required=True, help="the inherited socket pair to the master")
     parser.add_argument("--directory", type=Path, required=True, help="the instance's directory")
     parser.add_argument("--name", required=True, help="the instance's name")
+    parser.add_argument("--master", type=int, required=True, help="the master's process id")
     parser.add_argument("--state-dir", default=None, help="where events wait that nobody has taken")
     options = parser.parse_args(argv)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's; the master says when to end
     try:
-        trio.run(run, options.fd, options.directory, options.name, options.state_dir)
+        trio.run(run, options.fd, options.directory, options.name, options.state_dir, options.master)
     except PalatineError as error:
         sys.stderr.write(f"palatine-app-server link: {error}\n")
         return error.exit_status

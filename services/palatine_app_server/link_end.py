@@ -10,12 +10,13 @@ The socket pair outlives the link process, so what was sent and not yet read rea
 import os
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from palatine.companions import Companions
+from palatine.companions import Companions, inheritable
 from palatine_app_server import channel
 from palatine_app_server.instance import Place
+from palatine_app_server.link_sibling import SiblingGoneError, SiblingLink
 from palatine_app_server.logs import Logs
 from palatine_app_server.loop import Loop
 
@@ -23,6 +24,8 @@ from palatine_app_server.loop import Loop
 BATCH_CHARACTERS: Final = 16_384
 #: Alarms and replies waiting for a link that does not read.
 QUEUE_MESSAGES: Final = 1000
+#: From being asked to end until it is killed.
+STOP_SECONDS: Final = 2.0
 
 Answer = Callable[[str, Any], dict[str, Any]]
 
@@ -39,51 +42,68 @@ class LinkEnd:
         answer: Answer,
         greeting: Callable[[], dict[str, Any]],
         state_dir: str,
+        environ: Mapping[str, str],
+        sibling: int = -1,
     ) -> None:
         self._logs = logs
+        self._environ = inheritable(environ)
         self._answer = answer
         self._greeting = greeting
         self._ours, self._theirs = channel.pair()
         self._ours.setblocking(False)
         self._waiting: deque[dict[str, Any]] = deque()
-        self._processes = Companions(logs.say)
-        self._argv = [
-            sys.executable, "-P", "-m", "palatine_app_server.link",
-            "--fd", str(self._theirs.fileno()), "--directory", str(place.directory), "--name", place.name,
+        self._executed = Companions(logs.say, environ)
+        self._forked = SiblingLink(sibling, loop, logs.say) if sibling >= 0 else None
+        self._words = [
+            "--directory", str(place.directory), "--name", place.name, "--master", str(os.getpid()),
         ] + (["--state-dir", state_dir] if state_dir else [])  # fmt: skip
         loop.watch(self._ours.fileno(), self._hear)
 
     def start(self, now: float) -> None:
         """Start the link process; the rules go ahead of every line they are to be matched with."""
         self.post(self._greeting())
-        self._processes.add_command("link", self._argv)
+        if self._forked is None:
+            self._execute()
+        else:
+            self._forked.start(self._words, self._environ, self._theirs.fileno())
         self.due(now)
 
     def due(self, now: float) -> float | None:
         """Restart what died; when to call again."""
+        if self._forked is not None:
+            try:
+                return self._forked.due(now)
+            except SiblingGoneError:
+                self._forked.close()
+                self._forked = None
+                self._execute()
         os.set_inheritable(self._theirs.fileno(), True)
         try:
-            return self._processes.due(now)
+            return self._executed.due(now)
         finally:
             os.set_inheritable(self._theirs.fileno(), False)
 
     def reaped(self, pid: int, status: int, now: float) -> bool:
         """A child ended; whether it was the link."""
-        return self._processes.reaped(pid, status, now)
+        return self._executed.reaped(pid, status, now)
 
     def stop(self, now: float) -> None:
         """Ask the link to end."""
-        self._processes.stop(now, 2.0)
+        if self._forked is not None:
+            self._forked.stop(now, STOP_SECONDS)
+        self._executed.stop(now, STOP_SECONDS)
 
     @property
     def running(self) -> bool:
         """Whether the link process exists."""
-        return self._processes.running()
+        return self._executed.running() or (self._forked is not None and self._forked.running)
 
     @property
     def pid(self) -> int:
         """The link's process id, 0 while there is none."""
-        return self._processes.status()["link"].pid
+        if self._forked is not None:
+            return self._forked.pid
+        return self._executed.status()["link"].pid
 
     def post(self, message: dict[str, Any]) -> None:
         """Queue one message; the oldest is dropped when the link has not read for long."""
@@ -107,6 +127,12 @@ class LinkEnd:
         """In a forked child: neither end is its business."""
         self._ours.close()
         self._theirs.close()
+        if self._forked is not None:
+            self._forked.close()
+
+    def _execute(self) -> None:
+        command = [sys.executable, "-P", "-m", "palatine_app_server.link", "--fd", str(self._theirs.fileno())]
+        self._executed.add_command("link", [*command, *self._words])
 
     def _send_lines(self) -> None:
         waiting = self._logs.waiting

@@ -13,6 +13,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Final, NamedTuple, NoReturn
 
 from palatine.codec import emperor_pipe
+from palatine_app_server import link_sibling
 from palatine_app_server.settings import AppSettings, SocketWish
 from palatine_app_server.sockets import Bound
 
@@ -55,7 +56,7 @@ def hand_over(words: Words, wishes: Sequence[SocketWish], bound: Sequence[Bound]
     environ = {**words.environ, VARIABLE: json.dumps(left)}
     if words.umbrella:
         environ["PALATINE_UMBRELLA"] = "1"
-    for name in (emperor_pipe.FD_VARIABLE, emperor_pipe.CONFIG_FD_VARIABLE):
+    for name in (emperor_pipe.FD_VARIABLE, emperor_pipe.CONFIG_FD_VARIABLE, link_sibling.VARIABLE):
         if environ.get(name, "").isdigit():
             os.set_inheritable(int(environ[name]), True)
     os.chdir(words.cwd)

@@ -23,8 +23,8 @@ EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
 
 #: The parent's own business with its manager, its emperor and its umbrella.
 _NOT_INHERITED: Final = frozenset({
-    "LISTEN_FDNAMES", "LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET", "PALATINE_UMBRELLA", "UWSGI_EMPEROR_FD",
-    "UWSGI_EMPEROR_FD_CONFIG", "UWSGI_EMPEROR_PROXY", "WATCHDOG_PID", "WATCHDOG_USEC",
+    "LISTEN_FDNAMES", "LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET", "PALATINE_LINK_FD", "PALATINE_UMBRELLA",
+    "UWSGI_EMPEROR_FD", "UWSGI_EMPEROR_FD_CONFIG", "UWSGI_EMPEROR_PROXY", "WATCHDOG_PID", "WATCHDOG_USEC",
 })  # fmt: skip
 _PR_SET_PDEATHSIG: Final = 1
 _CANNOT_EXECUTE: Final = 127
@@ -55,13 +55,17 @@ def command(daemon: str, *args: str) -> list[str]:
     return [sys.executable, "-P", "-m", f"palatine_{daemon.replace('-', '_')}", *args]
 
 
+def inheritable(environ: Mapping[str, str]) -> dict[str, str]:
+    """What of the parent's environment is a companion's too."""
+    return {name: value for name, value in environ.items() if name not in _NOT_INHERITED}
+
+
 class Companions:
     """The children of one single-threaded parent; `say` gets lines for its log."""
 
     def __init__(self, say: Callable[[str], None], environ: Mapping[str, str] | None = None) -> None:
         self._say = say
-        given = os.environ if environ is None else environ
-        self._environ = {name: value for name, value in given.items() if name not in _NOT_INHERITED}
+        self._environ = inheritable(os.environ if environ is None else environ)
         self._argv: dict[str, list[str]] = {}
         self._extra: dict[str, Mapping[str, str]] = {}
         self._states: dict[str, policy.State] = {}

@@ -206,7 +206,9 @@ def anyones_python() -> list[str]:
 
 def import_path() -> str:
     """PYTHONPATH by which another interpreter of this version sees what this one does."""
-    return os.pathsep.join(entry for entry in sys.path if entry and "tests" not in Path(entry).parts)
+    standard = str(Path(os.__file__).parent)  # the other interpreter has its own
+    ours = (entry for entry in sys.path if entry and "tests" not in Path(entry).parts)
+    return os.pathsep.join(entry for entry in ours if "site-packages" in entry or not entry.startswith(standard))
 
 
 def run(*argv: str, seconds: float = 20.0, check: bool = True, **extra: Any) -> subprocess.CompletedProcess[str]:

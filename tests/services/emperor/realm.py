@@ -73,13 +73,15 @@ class Realm:
         path.write_text(self.ini(http_socket=f"127.0.0.1:{port}", **options))
         return path
 
-    def start(self, *words: str, umbrella: bool = False, **environ: str) -> subprocess.Popen[bytes]:
+    def start(
+        self, *words: str, umbrella: bool = False, python: str = sys.executable, **environ: str
+    ) -> subprocess.Popen[bytes]:
         """An emperor over `v`, or as the words say, once it is ready or gone."""
         before = self.log().count("daemon.ready")
         places = ("--runtime-dir", str(self.runtime), "--state-dir", str(self.directory / "s"))
         with self.log_path.open("ab") as log:
             emperor = subprocess.Popen(
-                [sys.executable, "-m", "palatine_emperor", *places, *(words or ("--emperor", str(self.vassals)))],
+                [python, "-P", "-m", "palatine_emperor", *places, *(words or ("--emperor", str(self.vassals)))],
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

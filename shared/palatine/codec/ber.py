@@ -138,8 +138,13 @@ def oid_octets(arcs: Oid) -> bytes:
     """Content octets of a name given by its arcs; ProtocolError when it breaks a bound of RFC 2578."""
     if not 2 <= len(arcs) <= MAX_ARCS or arcs[0] not in {0, 1, 2} or (arcs[0] < 2 and arcs[1] > 39):
         raise ProtocolError(f"no object identifier starts {arcs[:2]} and has {len(arcs)} arcs")
+    return arc_octets((40 * arcs[0] + arcs[1], *arcs[2:]))
+
+
+def arc_octets(arcs: Oid) -> bytes:
+    """Content octets of the arcs below a name; ProtocolError for one that is too large."""
     octets = bytearray()
-    for arc in (40 * arcs[0] + arcs[1], *arcs[2:]):
+    for arc in arcs:
         if not 0 <= arc <= MAX_ARC:
             raise ProtocolError(f"arc {arc} of an object identifier is not within 0..{MAX_ARC}")
         groups = max(1, (arc.bit_length() + 6) // 7)

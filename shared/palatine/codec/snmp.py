@@ -315,6 +315,11 @@ def counter64(value: int) -> bytes:
     return _FIXED_64(COUNTER64, 8, value & 0xFFFFFFFFFFFFFFFF)
 
 
+def unsigned(tag: int, value: int) -> bytes:
+    """A value of an unsigned type that is not negative, in as few content octets as X.690 allows."""
+    return ber.encode(tag, value.to_bytes(value.bit_length() // 8 + 1, "big"))
+
+
 def integer32(value: int) -> bytes:
     """An INTEGER value; ProtocolError when it does not fit 32 bits."""
     if value not in _INT32:

@@ -1,6 +1,5 @@
 """Open what the log options name: the log itself, loggers with their arguments. ConfigError says what is wrong."""
 
-import os
 import socket
 from collections.abc import Sequence
 
@@ -68,6 +67,6 @@ def _file(settings: LogSettings, argument: str) -> FileSink:
 
 def _descriptor(argument: str) -> StreamSink:
     try:
-        return StreamSink(os.dup(int(argument)))
+        return log_sinks.inherited(int(argument))
     except (ValueError, OSError) as error:
         raise ConfigError(f"logger fd:{argument}: no such descriptor") from error

@@ -1,8 +1,9 @@
-"""Which workers have a request past its deadline: reads the cores' ledgers, decides nothing else."""
+"""Which workers have a request past its deadline: reads the cores' ledgers and tells the log, decides nothing else."""
 
 from typing import NamedTuple
 
 from palatine.counters import Segment, SegmentView
+from palatine_app_server.logs import Logs
 
 
 class OverdueRequest(NamedTuple):
@@ -45,6 +46,16 @@ class DeadlineWatch:
         """What the overdue core is doing, as the worker wrote it: method, URI, host and peer, NUL-separated."""
         with SegmentView.open(self._segment.path) as view:
             return view.text("activity", self._row(late.worker, late.core), late.bank).decode("latin-1")
+
+    def announce(self, late: OverdueRequest, pid: int, logs: Logs) -> None:
+        """UWSGI's lines about a worker that is about to be killed."""
+        method, uri, _host, peer = (self.activity(late).split("\0") + [""] * 4)[:4]
+        say, worker = logs.say_dated, late.worker
+        say(f"*** HARAKIRI ON WORKER {worker} (pid: {pid}, try: 1, graceful: yes) ***")
+        say(f"HARAKIRI !!! worker {worker} status !!!")
+        say(f"HARAKIRI [core {late.core}] {peer} - {method} {uri} since {late.started}")
+        say(f"HARAKIRI !!! end of worker {worker} status !!!")
+        logs.say(f"HARAKIRI triggered by worker {worker} core {late.core} !!!")
 
     def next_deadline(self, now: float) -> float | None:
         """When the next armed request will be overdue; those that are already are known."""

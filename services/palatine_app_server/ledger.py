@@ -120,6 +120,11 @@ class Ledger:
         return 0 < self._cells[self.harakiri_deadline_ms] <= now_ms
 
     @property
+    def finished(self) -> int:
+        """Requests this core has finished, its predecessors' in the same slot and bank included."""
+        return self._cells[self.requests]
+
+    @property
     def average_us(self) -> int:
         """The moving average of this core's request times, in microseconds."""
         return self._cells[self.avg_rt]

@@ -27,6 +27,7 @@ from palatine_app_server.logs import Logs
 from palatine_app_server.loop import Loop
 from palatine_app_server.orders import Orders
 from palatine_app_server.part import Part
+from palatine_app_server.scaling import Scaling
 from palatine_app_server.settings import AppSettings
 from palatine_app_server.signals_table import SignalsTable
 from palatine_app_server.succession import Words
@@ -81,6 +82,11 @@ class Master:
             on_ready=self._on_ready, on_fatal=self._give_up,
         )  # fmt: skip
         self._server = self._segment.cells("server")
+        self._scaling = Scaling(
+            lambda: self._settings, self._workforce, self._segment, self._loop, self._logs,
+            doors=[bound.socket.fileno() for bound in self._sockets.requests], on_idle=self._die_of_idleness,
+        )  # fmt: skip
+        self._parts.append(self._scaling)
         self._orders = Orders(
             settings, self._workforce, self._logs, self._notifier, self._emperor,
             reread=reread, count=self._count, total_requests=self._total_requests,
@@ -304,6 +310,8 @@ class Master:
             )
             if self._emperor is not None and message["worker"] == 1:
                 self._emperor.tell(emperor_pipe.ACCEPTING)
+        elif op == "leaving":
+            self._workforce.leaving(int(message["worker"]), int(message["generation"]), str(message["reason"]))
         elif op == "register":
             self._signals.register(int(message["number"]), str(message["target"]))
         elif op == "signal":
@@ -355,6 +363,12 @@ class Master:
         self._notifier.send("READY=1", f"STATUS=generation {generation} serves")
         for part in self._parts:
             part.serving(generation)
+
+    def _die_of_idleness(self) -> None:
+        if self._emperor is not None:
+            self._emperor.tell(emperor_pipe.LEAVING)
+        else:
+            self._orders.drain()
 
     def _give_up(self, code: int) -> None:
         self._orders.give_up(code)

@@ -29,6 +29,14 @@ class State(NamedTuple):
     again: bool = False  # another reload was asked for meanwhile
 
 
+class How(enum.Enum):
+    """How the workers of one generation make room for those of the next."""
+
+    TOGETHER = "all of the new ones serve, then the old ones finish what they are serving"
+    CHAIN = "one by one, each when the new one in its place serves: there is never more than one too many"
+    BRUTAL = "all of the new ones serve, then the old ones drop what they are serving"
+
+
 class Do(enum.Enum):
     """What the master must do."""
 

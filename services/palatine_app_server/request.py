@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 from palatine.codec.uwsgi_packet import vars_size
 from palatine_app_server.connection import ClientGoneError, Connection, Limits
 from palatine_app_server.ledger import Ledger
+from palatine_app_server.recycling import Recycling
 from palatine_app_server.request_log import Notes, RequestLog, RequestLogSettings, Served
 from palatine_app_server.response import DateHeader, FileWrapper, Response
 
@@ -77,8 +78,10 @@ class Requests:
         *,
         total_requests: Callable[[], int],
         may_keep: Callable[[Core], bool],
+        recycling: Recycling | None = None,
     ) -> None:
         self._settings = settings
+        self._recycling = recycling
         self._app = app
         self._total_requests = total_requests
         self._date = DateHeader()
@@ -145,6 +148,8 @@ class Requests:
             self._log(core, connection.environ, response, unix_us, micros)
         if alive:
             connection.finish(time.monotonic())
+        if self._recycling is not None:
+            self._recycling.request_done()
         return alive
 
     def refuse_overdue(self) -> None:
@@ -174,9 +179,11 @@ class Requests:
             core.ledger.count(core.ledger.write_errors)
             core.note().write_errors += 1
             return False
-        except BaseException:  # noqa: BLE001 - whatever an app raises is its client's 500 and nobody else's business
+        except BaseException as error:  # noqa: BLE001 - whatever an app raises is its client's 500, nobody else's business
             _print_exception()
             core.ledger.count_exception()
+            if self._recycling is not None:
+                self._recycling.app_raised(error)
             return not response.head_sent and self._send_error(core, response)
         finally:
             close = getattr(result, "close", None)

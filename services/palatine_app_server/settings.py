@@ -6,8 +6,9 @@ from typing import Any, Final, NamedTuple
 from palatine.codec import alarm_grammar
 from palatine.config import Config
 from palatine.errors import ConfigError
-from palatine_app_server import log_settings
+from palatine_app_server import life_settings, log_settings
 from palatine_app_server.connection import BODY_MEMORY_BYTES, Limits
+from palatine_app_server.life_settings import LifeSettings
 from palatine_app_server.loader import AppSource
 from palatine_app_server.log_settings import LogSettings
 
@@ -67,6 +68,7 @@ class AppSettings(NamedTuple):
     alarms: AlarmSettings
     log: LogSettings
     die_on_term: bool
+    life: LifeSettings
     options: dict[str, Any]
     name: str
     runtime_dir: str
@@ -132,6 +134,7 @@ def read(config: Config) -> AppSettings:
         alarms=_alarms(config),
         log=log_settings.read(config),
         die_on_term=settings.flag("die-on-term"),
+        life=life_settings.read(config, processes),
         options=_module_options(config),
         name=_text(config, "name") or _default_name(config),
         runtime_dir=_text(config, "runtime-dir"),
@@ -162,13 +165,13 @@ def _daemon_sockets(config: Config) -> tuple[SocketWish, ...]:
         wishes.append(SocketWish("udp", _text(config, "udp")))
     return tuple(wishes)
 
+
 def _full_vars(config: Config) -> bool:
     """Whether stats show all variables of a request (`stats-vars = full`) or the four of `request`."""
     option = config.settings.given("stats-vars")
     if option is not None and option.value not in {"full", "request"}:
         raise option.origin.error(f"stats-vars takes full or request, not {option.value!r}")
     return option is not None and option.value == "full"
-
 
 
 def _full_vars(config: Config) -> bool:

@@ -4,6 +4,7 @@ import time
 from typing import NamedTuple
 
 from palatine.counters import Segment
+from palatine_app_server.recycle_policy import Memory
 
 
 class _Tenant(NamedTuple):
@@ -68,6 +69,26 @@ class Slots:
         for row in range(self._segment.rows("workers")):
             for bank in (0, 1):
                 self._segment.cells("workers", row, bank)[word] = int(paused)
+
+    def cheap(self, worker: int, *, cheap: bool) -> None:
+        """Whether the worker is wanted: one that is not holds no memory."""
+        self._set(worker, "cheaped", int(cheap))
+        if cheap:
+            self.memory(worker, Memory())
+
+    def memory(self, worker: int, memory: Memory) -> None:
+        """What its process takes."""
+        self._set(worker, "vsz", memory.address_space)
+        self._set(worker, "rss", memory.resident)
+
+    def shares(self, worker: int, proportional: int, unique: int) -> None:
+        """What it takes of the machine, in bytes: its share of shared pages, and what is its alone."""
+        self._set(worker, "pss", proportional)
+        self._set(worker, "uss", unique)
+
+    def requests_since_spawn(self, worker: int) -> int:
+        """Requests its present process has finished."""
+        return self._requests(worker) - self._get(worker, "requests_at_spawn")
 
     def harakiri(self, worker: int) -> None:
         """A request of this worker took too long."""

@@ -31,6 +31,8 @@ from palatine import exits
 from palatine.codec.http_head import HeadError
 from palatine_app_server.connection import Connection, Listener, Next
 from palatine_app_server.ledger import Ledger
+from palatine_app_server.recycle_policy import RecycleSettings
+from palatine_app_server.recycling import Recycling
 from palatine_app_server.request import Core, Requests, WorkerSettings, WsgiApp, log
 
 TICK_SECONDS: Final = 1.0
@@ -90,6 +92,8 @@ class Worker:
         on_exit: Callable[[], None] = lambda: None,
         pause_wanted: Callable[[], bool] = lambda: False,
         on_pause: Callable[[bool], None] = lambda _paused: None,
+        recycle: RecycleSettings | None = None,
+        on_leaving: Callable[[str], None] = lambda _reason: None,
     ) -> None:
         self._settings = settings
         self._doors = doors
@@ -112,7 +116,14 @@ class Worker:
         self._pace = TICK_SECONDS
         self._next_tick = 0.0
         self._door_lock = threading.Lock()
-        self._requests = Requests(settings, ledgers, app, total_requests=total_requests, may_keep=self._may_keep)
+        self._on_leaving = on_leaving
+        recycling = None
+        if recycle is not None and (recycle.watches_requests or recycle.watches_exceptions):
+            before = sum(ledger.finished for ledger in ledgers)
+            recycling = Recycling(recycle, lambda: sum(ledger.finished for ledger in ledgers) - before, self._go)
+        self._requests = Requests(
+            settings, ledgers, app, total_requests=total_requests, may_keep=self._may_keep, recycling=recycling
+        )
 
     def run(self) -> int:
         """Serve with all threads until drained; called in the main thread, after `install_signals`."""
@@ -145,6 +156,12 @@ class Worker:
                 self._close_doors()
             finally:
                 self._door_lock.release()
+
+    def _go(self, reason: str) -> None:
+        """This worker has served long enough: the master hears of it first, since it counts the mercy."""
+        self._on_leaving(reason)
+        log(f"...The work of process {os.getpid()} is done. Seeya!\n")
+        self.drain()
 
     def look(self) -> None:
         """The master may want a pause, or no longer. Safe in a signal handler.

@@ -26,6 +26,7 @@ class Phase(enum.Enum):
     SERVING = "serving"
     LEAVING = "leaving"  # asked to finish; killed at `due`
     CONDEMNED = "condemned"  # harakiri: killed at `due`, then respawned unless it was to leave anyway
+    CHEAP = "cheap"  # no process, and none wanted for now
     GONE = "gone"
 
 
@@ -40,6 +41,7 @@ class Life(NamedTuple):
     due: float = 0.0  # WAITING: when to fork; LEAVING, CONDEMNED: when to kill
     quick_deaths: int = 0
     last: bool = False  # told to leave: not respawned
+    cheap: bool = False  # told to leave: not respawned before it is woken
 
 
 class Fork(NamedTuple):
@@ -103,7 +105,30 @@ class Alone(NamedTuple):
     """No sibling of an overdue request is in time any more: there is nothing left to wait for."""
 
 
-Event = Spawned | Accepting | Died | Tick | Unforked | Leave | Overdue | Alone
+class Recycle(NamedTuple):
+    """Make room for a fresh process; with `told` False the worker is leaving already, by its own decision."""
+
+    mercy: float
+    told: bool = True
+
+
+class Cheapen(NamedTuple):
+    """There are more workers than needed: leave within `mercy` seconds, and come back when woken."""
+
+    mercy: float
+
+
+class Wake(NamedTuple):
+    """A cheap worker is needed again."""
+
+
+class Kill(NamedTuple):
+    """It must end now, whatever it is serving; it is respawned."""
+
+    why: str
+
+
+Event = Spawned | Accepting | Died | Tick | Unforked | Leave | Overdue | Alone | Recycle | Cheapen | Wake | Kill
 
 
 def decide(life: Life, event: Event, now: float) -> tuple[Life, list[Action]]:
@@ -124,6 +149,8 @@ def decide(life: Life, event: Event, now: float) -> tuple[Life, list[Action]]:
         return life._replace(since=now, phase=Phase.GONE if life.last else Phase.STARTING), []
     if isinstance(event, Accepting) and life.phase is Phase.STARTING:
         return life._replace(phase=Phase.SERVING), []
+    if isinstance(event, Recycle | Cheapen | Wake | Kill):
+        return _renew(life, event, now)
     return life, []
 
 
@@ -166,6 +193,10 @@ def _spawned(life: Life, event: Spawned, now: float) -> tuple[Life, list[Action]
 def _died(life: Life, event: Died, now: float) -> tuple[Life, list[Action]]:
     if life.last:
         return life._replace(phase=Phase.GONE, pid=0), []
+    if life.cheap:
+        return life._replace(phase=Phase.CHEAP, pid=0), [Note(f"uWSGI worker {life.worker} cheaped.")]
+    if life.phase is Phase.LEAVING:
+        return life._replace(phase=Phase.WAITING, pid=0, due=now, quick_deaths=0), []
     quick = life.quick_deaths + 1 if now - life.since < QUICK_SECONDS else 0
     delay = respawn_delay(quick)
     actions: list[Action] = [Note(f"{event.text} :( trying respawn ...")]
@@ -174,8 +205,26 @@ def _died(life: Life, event: Died, now: float) -> tuple[Life, list[Action]]:
     return life._replace(phase=Phase.WAITING, pid=0, due=now + delay, quick_deaths=quick), actions
 
 
+def _renew(life: Life, event: Recycle | Cheapen | Wake | Kill, now: float) -> tuple[Life, list[Action]]:
+    """Events that end a process and not its slot."""
+    serving = life.phase is Phase.SERVING and life.pid
+    if isinstance(event, Wake):
+        if life.phase is Phase.CHEAP:
+            return life._replace(phase=Phase.WAITING, cheap=False, due=now), []
+        return life._replace(cheap=False), []
+    if isinstance(event, Kill):
+        return life, [Note(event.why), Signal(signal.SIGKILL)] if serving else []
+    if isinstance(event, Cheapen) and life.phase is Phase.WAITING:
+        return life._replace(phase=Phase.CHEAP), []
+    if not serving:
+        return life, []
+    leaving = life._replace(phase=Phase.LEAVING, due=now + event.mercy, cheap=isinstance(event, Cheapen))
+    told = not isinstance(event, Recycle) or event.told
+    return leaving, [Signal(signal.SIGHUP)] if told else []
+
+
 def _leave(life: Life, event: Leave, now: float) -> tuple[Life, list[Action]]:
-    if life.phase in {Phase.WAITING, Phase.GONE}:
+    if life.phase in {Phase.WAITING, Phase.CHEAP, Phase.GONE}:
         return life._replace(phase=Phase.GONE), []
     due = now + event.mercy
     if life.phase in {Phase.LEAVING, Phase.CONDEMNED}:

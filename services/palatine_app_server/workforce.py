@@ -1,31 +1,26 @@
 """Zygotes and workers as the master runs them: carries out what reload_policy and worker_policy decide.
 
-It owns the generations' zygotes, the life of every worker, and the `slots` rows; it never waits for any of them.
+It owns the generations, the life of every worker, and the `slots` rows; it never waits for any of them.
 """
 
 import os
 import signal
-import socket
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from palatine import exits
 from palatine.counters import Segment
-from palatine_app_server import channel, reload_policy, worker_policy, zygote
-from palatine_app_server.harakiri import DeadlineWatch, OverdueRequest
+from palatine_app_server import reload_policy, worker_policy, zygote
+from palatine_app_server.harakiri import DeadlineWatch
 from palatine_app_server.logs import Logs
 from palatine_app_server.loop import Loop
-from palatine_app_server.reload_policy import Do
+from palatine_app_server.nursery import Nursery
+from palatine_app_server.reload_policy import Do, How
 from palatine_app_server.settings import AppSettings
 from palatine_app_server.slots import Slots
 from palatine_app_server.worker_policy import Life, Phase
-
-
-class _Zygote(NamedTuple):
-    pid: int
-    orders: socket.socket
-    generation: int
 
 
 class _Respawn(NamedTuple):
@@ -49,56 +44,96 @@ class Workforce:
         in_child: Callable[[], None],
         on_ready: Callable[[], None],
         on_fatal: Callable[[int], None],
+        on_aide: Callable[[str, int, int], None] = lambda _role, _number, _pid: None,
+        on_zygote_gone: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._segment = segment
-        self._loop = loop
         self._logs = logs
-        self._inheritance = inheritance
-        self._in_child = in_child
         self._on_ready = on_ready
         self._on_fatal = on_fatal
-        self._zygotes: dict[int, _Zygote] = {}
+        self._on_aide = on_aide
+        self._on_zygote_gone = on_zygote_gone
+        self._nursery = Nursery(loop, logs, inheritance=inheritance, in_child=in_child, hear=self._obey)
         self._lives: dict[tuple[int, int], Life] = {}
         self._early_deaths: dict[int, int] = {}  # pids reaped before their "spawned" was read
         self._watch = DeadlineWatch(segment, settings.processes, settings.threads)
         self._server = segment.cells("server")
-        self._slots = Slots(segment, settings.threads)
+        self.slots = Slots(segment, settings.threads)
         self._respawn = _Respawn()
         self._why = ""  # the last zygote that failed to load said so
+        self._how = How.TOGETHER
+        self._chain: deque[int] = deque()  # workers of the coming generation still to be started, one by one
         self.reload = reload_policy.State()
         self.stopping = False
         self.paused = False
 
     # ------------------------------------------------------------------ what the master asks
 
-    def request_reload(self, settings: AppSettings | None = None) -> None:
+    def request_reload(self, settings: AppSettings | None = None, how: How = How.TOGETHER) -> None:
         """Bring up a new generation beside the present one (the first call: the first one), by these `settings`."""
         if settings is not None:
             self._settings = settings
-        if not self.stopping:
-            self._reload_event(reload_policy.Event.REQUESTED)
+        if self.stopping:
+            return
+        if how is How.CHAIN:
+            self._logs.say("chain reload already running..." if self.reload.coming else "chain reload starting...")
+        if self.reload.stage is reload_policy.Stage.STEADY or how is not How.CHAIN:
+            self._how = how
+        self._reload_event(reload_policy.Event.REQUESTED)
 
     def stop(self, mercy: float, *, brutal: bool = False) -> None:
         """Let every worker finish within `mercy` seconds, or with `brutal` drop what it is serving."""
         self.stopping = True
         for key in list(self._lives):
             self._life_event(key, worker_policy.Leave(mercy, brutal))
-        for generation in {generation for generation, _ in self._lives} | set(self._zygotes):
+        for generation in {generation for generation, _ in self._lives} | self._nursery.generations:
             self._end_zygote(generation)
 
     def toggle_pause(self) -> None:
         """Have the workers take no requests, or take them again; the connections wait in the listen queue."""
         self.paused = not self.paused
-        self._slots.pause(paused=self.paused)
+        self.slots.pause(paused=self.paused)
         for life in self._lives.values():
             if life.pid and life.phase is Phase.SERVING:  # one that starts says what it believes when it accepts
                 os.kill(life.pid, signal.SIGTSTP)
 
+    def scale(self, delta: int, idle: Callable[[Life], bool] = lambda _life: True) -> None:
+        """Start cheap workers (delta > 0) or stop serving ones that are `idle`, those first that run longest."""
+        ours = [life for (generation, _), life in self._lives.items() if generation == self.reload.serving]
+        if delta > 0:
+            ready = [life for life in ours if life.phase is Phase.CHEAP or (life.cheap and not life.last)]
+            for life in sorted(ready, key=lambda life: (life.phase is not Phase.CHEAP, life.worker))[:delta]:
+                self._life_event((life.generation, life.worker), worker_policy.Wake())
+        else:
+            ready = [life for life in ours if life.phase is Phase.SERVING and idle(life)]
+            for life in sorted(ready, key=lambda life: life.since)[:-delta]:
+                mercy = float(self._settings.mercy_seconds)
+                self._life_event((life.generation, life.worker), worker_policy.Cheapen(mercy))
+
+    def renew(self, life: Life, event: worker_policy.Recycle | worker_policy.Kill) -> None:
+        """Replace the process of one worker."""
+        key = (life.generation, life.worker)
+        if key in self._lives:
+            self._life_event(key, event)
+
+    def leaving(self, worker: int, generation: int, reason: str) -> None:
+        """A worker says that it has begun to leave, for a fresh process."""
+        life = self._lives.get((generation, worker))
+        if life is None:
+            return
+        if reason == "exception":
+            self._logs.say(f"... monitored exception detected, respawning worker {worker} (pid: {life.pid})...")
+        self.renew(life, worker_policy.Recycle(float(self._settings.mercy_seconds), told=False))
+
+    def fork_aide(self, role: str, number: int) -> bool:
+        """Have the serving generation's zygote fork a mule or spooler; False where there is none to ask."""
+        return not self.stopping and self._nursery.ask_aide(self.reload.serving, role, number)
+
     @property
     def finished(self) -> bool:
         """Nothing is left to wait for."""
-        return self.stopping and not self._zygotes and not any(life.pid for life in self._lives.values())
+        return self.stopping and not self._nursery.generations and not any(life.pid for life in self._lives.values())
 
     def tick(self, now: float) -> None:
         """Do what time has made due."""
@@ -117,10 +152,8 @@ class Workforce:
             self._reload_event(reload_policy.Event.OLD_GONE)
 
     def _others_left(self) -> bool:
-        serving = self.reload.serving
-        return any(generation != serving for generation, _ in self._lives) or any(
-            generation != serving for generation in self._zygotes
-        )
+        present = {generation for generation, _ in self._lives} | self._nursery.generations
+        return any(generation != self.reload.serving for generation in present)
 
     def next_due(self, now: float) -> float | None:
         """When `tick` should be called next."""
@@ -135,10 +168,10 @@ class Workforce:
 
     def reaped(self, pid: int, status: int) -> bool:
         """A child ended; whether it was one of ours."""
-        for generation, gone in list(self._zygotes.items()):
-            if gone.pid == pid:
-                self._zygote_died(generation, status)
-                return True
+        generation = self._nursery.generation_of(pid)
+        if generation:
+            self._zygote_died(generation, status)
+            return True
         for key, life in self._lives.items():
             if life.pid == pid:
                 self._worker_died(key, pid, status)
@@ -149,7 +182,8 @@ class Workforce:
 
     def _awaiting(self) -> bool:
         """Whether a worker may exist that has not said so yet."""
-        return any(not life.pid and life.phase not in {Phase.WAITING, Phase.GONE} for life in self._lives.values())
+        absent = {Phase.WAITING, Phase.CHEAP, Phase.GONE}
+        return any(not life.pid and life.phase not in absent for life in self._lives.values())
 
     def accepting(self, worker: int, generation: int, *, paused: bool) -> None:
         """A worker says that it takes requests, or would if it were not `paused`."""
@@ -160,9 +194,10 @@ class Workforce:
         pid = self._lives[key].pid
         if pid and paused is not self.paused:
             os.kill(pid, signal.SIGTSTP)
-        lives = [life for (number, _), life in self._lives.items() if number == self.reload.coming]
-        if lives and all(life.phase is Phase.SERVING for life in lives):
-            self._reload_event(reload_policy.Event.READY)
+        if generation == self.reload.coming:
+            if self._how is How.CHAIN:
+                self._next_of_chain(worker)
+            self._see_whether_ready()
 
     def workers(self) -> Iterator[Life]:
         """Every worker that has a process."""
@@ -187,13 +222,17 @@ class Workforce:
         elif action is Do.START_WORKERS:
             self._start_workers(self.reload.coming)
         elif action is Do.RETIRE_OLD:
-            self._retire(before.serving, self._settings.mercy_seconds)
+            self._retire(before.serving, 0 if self._how is How.BRUTAL else self._settings.mercy_seconds)
             self._count("reloads")
+            if self._how is How.CHAIN:
+                self._logs.say("chain reloading complete")
         elif action is Do.ABANDON:
             why = f" ({self._why})" if self._why else ""
             self._logs.say(f"the new generation could not be started{why}: the old one goes on serving")
             self._retire(before.coming, 0)
-            self._slots.withdraw(before.coming)
+            self.slots.withdraw(before.coming)
+            self._chain.clear()
+            self._start_workers(before.serving)  # those a chain had replaced already
             self._count("reload_failures")
         elif action is Do.GIVE_UP:
             self._on_fatal(exits.NO_APP)
@@ -201,34 +240,51 @@ class Workforce:
     def _start_zygote(self, generation: int) -> None:
         must_load = self._settings.need_app or generation > 1 or self.reload.serving > 0
         self._why = ""
-        ours, theirs = channel.pair()
-        pid = os.fork()
-        if pid == 0:
-            try:
-                self._in_child()
-                ours.close()
-                for other in self._zygotes.values():
-                    other.orders.close()
-                zygote.run(self._inheritance(generation)._replace(must_load=must_load), theirs)
-            finally:
-                os._exit(exits.FAILURE)
-        theirs.close()
-        ours.setblocking(False)
-        started = _Zygote(pid, ours, generation)
-        self._zygotes[generation] = started
+        self._nursery.start(generation, must_load=must_load)
         self._show_zygote()
-        self._loop.watch(ours.fileno(), lambda: self._hear(started))
         for key, life in self._lives.items():  # what its predecessor was asked for and did not do
             if key[0] == generation and life.phase is Phase.STARTING and not life.pid:
-                self._ask_for(key)
+                self._nursery.ask(*key)
 
     def _start_workers(self, generation: int) -> None:
+        """As many as run in the generation that serves, at least as many as the config starts with; the rest cheap."""
         now = time.monotonic()
+        serving = [life for (number, _), life in self._lives.items() if number == self.reload.serving]
+        count = max(self._settings.life.initial, sum(bool(life.pid) for life in serving))
+        if serving and self._settings.life.may_be_idle and not any(life.pid for life in serving):
+            count = 0  # nobody has asked for anything for long
+        chained = self._how is How.CHAIN and generation == self.reload.coming
         for worker in range(1, self._settings.processes + 1):
             key = (generation, worker)
+            wanted = worker <= count
             if key not in self._lives:
-                self._lives[key] = Life(worker, generation, due=now)
+                phase = Phase.WAITING if wanted and not chained else Phase.CHEAP
+                self._lives[key] = Life(worker, generation, phase, due=now)
+            if wanted and chained:
+                self._chain.append(worker)
+            if generation == self.reload.coming:
+                self.slots.cheap(worker, cheap=not wanted)
             self._life_event(key, worker_policy.Tick())
+        if chained:
+            self._next_of_chain(0)
+        if generation == self.reload.coming:
+            self._see_whether_ready()
+
+    def _next_of_chain(self, done: int) -> None:
+        """Worker `done` of the coming generation accepts: its predecessor leaves, and the next one is started."""
+        old = (self.reload.serving, done)
+        if old in self._lives:
+            self._life_event(old, worker_policy.Leave(self._settings.mercy_seconds))
+        if self._chain:
+            worker = self._chain.popleft()
+            self._logs.say(f"chain next victim is worker {worker}")
+            self._life_event((self.reload.coming, worker), worker_policy.Wake())
+            self._life_event((self.reload.coming, worker), worker_policy.Tick())
+
+    def _see_whether_ready(self) -> None:
+        lives = [life for (number, _), life in self._lives.items() if number == self.reload.coming]
+        if lives and not self._chain and all(life.phase in {Phase.SERVING, Phase.CHEAP} for life in lives):
+            self._reload_event(reload_policy.Event.READY)
 
     def _retire(self, generation: int, mercy: float) -> None:
         for key in [key for key in self._lives if key[0] == generation]:
@@ -236,25 +292,18 @@ class Workforce:
         self._end_zygote(generation)
 
     def _end_zygote(self, generation: int) -> None:
-        """It may be importing, so it is killed; what it has forked is heard of when it is reaped."""
-        gone = self._zygotes.get(generation)
-        if gone is None:
+        if not self._nursery.end(generation):
             self._nothing_more_from(generation)
-        else:
-            os.kill(gone.pid, signal.SIGKILL)
 
     def _nothing_more_from(self, generation: int) -> None:
         for key in [key for key, life in self._lives.items() if key[0] == generation and not life.pid]:
             self._life_event(key, worker_policy.Unforked())
 
     def _zygote_died(self, generation: int, status: int) -> None:
-        gone = self._zygotes.pop(generation)
+        pid = self._nursery.bury(generation)
         self._show_zygote()
-        if gone.orders.fileno() >= 0:
-            self._hear(gone)  # of workers forked just before
-            self._loop.forget(gone.orders.fileno())
-            gone.orders.close()  # one that has not said its name yet cannot, and ends
         self._nothing_more_from(generation)
+        self._on_zygote_gone()
         if self.stopping:
             return
         if generation == self.reload.coming:
@@ -262,26 +311,14 @@ class Workforce:
         elif generation == self.reload.serving:
             delay = worker_policy.respawn_delay(self._respawn.failures)
             later = f" in {delay:g} seconds" if delay else ""
-            self._logs.say(
-                f"zygote of generation {generation} (pid: {gone.pid}) {_words(status)}, starting another{later}"
-            )
+            self._logs.say(f"zygote of generation {generation} (pid: {pid}) {_words(status)}, starting another{later}")
             self._respawn = _Respawn(self._respawn.failures + 1, time.monotonic() + delay)
-
-    def _hear(self, teller: _Zygote) -> None:
-        while True:
-            try:
-                message = channel.receive(teller.orders)
-            except BlockingIOError:
-                return
-            except OSError:
-                message = None
-            if message is None:
-                self._loop.forget(teller.orders.fileno())  # its death is reaped; nothing more comes from here
-                return
-            self._obey(teller.generation, message)
 
     def _obey(self, generation: int, message: dict[str, Any]) -> None:
         op = message["op"]
+        if op == "aide":
+            self._on_aide(str(message["role"]), int(message["number"]), int(message["pid"]))
+            return
         if op == "spawned":
             self._spawned((generation, int(message["worker"])), int(message["pid"]))
             return
@@ -301,7 +338,7 @@ class Workforce:
             os.kill(pid, signal.SIGKILL)
             return
         leaving = self._lives[key].last
-        respawned = not leaving and self._slots.spawned(key[1], key[0], pid)
+        respawned = not leaving and self.slots.spawned(key[1], key[0], pid)
         if respawned and key[0] == self.reload.serving:
             self._logs.say(f"Respawned uWSGI worker {key[1]} (new pid: {pid})")
         else:
@@ -316,12 +353,14 @@ class Workforce:
     def _worker_died(self, key: tuple[int, int], pid: int, status: int) -> None:
         generation, worker = key
         before = self._lives[key]
-        self._slots.died(worker, generation, pid, status)
+        self.slots.died(worker, generation, pid, status)
         code = os.waitstatus_to_exitcode(status)
         self._life_event(key, worker_policy.Died(status, f"DAMN ! worker {worker} (pid: {pid}) {_words(status)}"))
-        if before.last:
+        if before.last or before.phase is Phase.LEAVING:
             ended = "buried" if self.stopping else "killed successfully"
             self._logs.say(f"worker {worker} {ended} (pid: {pid})")
+            if before.last and generation == self.reload.serving and not (self.reload.coming or self.stopping):
+                self._start_workers(generation)  # a chain that failed meanwhile had told it to go
         elif generation == self.reload.coming:
             if code == exits.NO_APP or (before.phase is Phase.STARTING and self.reload.serving):
                 self._reload_event(reload_policy.Event.FAILED)
@@ -329,12 +368,15 @@ class Workforce:
             self._on_fatal(exits.NO_APP)
 
     def _life_event(self, key: tuple[int, int], event: worker_policy.Event) -> None:
+        before = self._lives[key].phase
         life, actions = worker_policy.decide(self._lives[key], event, time.monotonic())
         self._lives[key] = life
+        if Phase.CHEAP in {before, life.phase} and before is not life.phase and key[0] == self.reload.serving:
+            self.slots.cheap(key[1], cheap=life.phase is Phase.CHEAP)
         for action in actions:
             match action:
                 case worker_policy.Fork():
-                    self._ask_for(key)
+                    self._nursery.ask(*key)
                 case worker_policy.Signal(number):
                     assert life.pid, "pid 0 would be our whole process group"
                     os.kill(life.pid, number)  # not reaped yet, so the pid is still its own
@@ -343,15 +385,6 @@ class Workforce:
         if life.phase is Phase.GONE and not life.pid:
             self._lives.pop(key, None)
 
-    def _ask_for(self, key: tuple[int, int]) -> None:
-        parent = self._zygotes.get(key[0])
-        if parent is None or parent.orders.fileno() < 0:
-            return  # its successor will be asked
-        try:
-            channel.send(parent.orders, {"op": "fork", "worker": key[1]})
-        except OSError as error:
-            self._logs.say(f"zygote of generation {key[0]} cannot be told to fork: {error.strerror}")
-
     # ------------------------------------------------------------------ harakiri
 
     def _look_for_overdue(self, now: float) -> None:
@@ -359,23 +392,13 @@ class Workforce:
             for key, life in list(self._lives.items()):
                 at_work = life.pid and life.phase in {Phase.SERVING, Phase.LEAVING}
                 if at_work and key[1] == late.worker and key[0] & 1 == late.bank:
-                    self._announce_harakiri(late, life.pid)
-                    self._slots.harakiri(late.worker)
+                    self._watch.announce(late, life.pid, self._logs)
+                    self.slots.harakiri(late.worker)
                     grace = min(late.grace, float(self._settings.mercy_seconds))
                     self._life_event(key, worker_policy.Overdue(grace))
 
-    def _announce_harakiri(self, late: OverdueRequest, pid: int) -> None:
-        method, uri, _host, peer = (self._watch.activity(late).split("\0") + [""] * 4)[:4]
-        say, worker = self._logs.say_dated, late.worker
-        say(f"*** HARAKIRI ON WORKER {worker} (pid: {pid}, try: 1, graceful: yes) ***")
-        say(f"HARAKIRI !!! worker {worker} status !!!")
-        say(f"HARAKIRI [core {late.core}] {peer} - {method} {uri} since {late.started}")
-        say(f"HARAKIRI !!! end of worker {worker} status !!!")
-        self._logs.say(f"HARAKIRI triggered by worker {worker} core {late.core} !!!")
-
     def _show_zygote(self) -> None:
-        newest = self._zygotes.get(max(self._zygotes, default=0))
-        self._server[self._segment.word("server", "zygote_pid")] = newest.pid if newest else 0
+        self._server[self._segment.word("server", "zygote_pid")] = self._nursery.newest_pid
 
     def _count(self, name: str) -> None:
         self._server[self._segment.word("server", name)] += 1

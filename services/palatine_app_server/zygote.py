@@ -149,6 +149,11 @@ def _work(worker: int, inheritance: Inheritance, api: Api, app: Any) -> int:
         on_exit=api.run_atexit,
         pause_wanted=row.paused,
         on_pause=row.show_pause,
+        recycle=settings.life.recycle,
+        on_leaving=lambda reason: channel.send(
+            inheritance.master,
+            {"op": "leaving", "worker": worker, "generation": inheritance.generation, "reason": reason},
+        ),
     )
     api.enter_worker(worker)
     server.install_signals()

@@ -70,6 +70,7 @@ OWN: Final[tuple[Kind, ...]] = (
     Kind("snmp-null-unset", "none", "flag"),
     Kind("emperor-exec"),
     Kind("min-uid", "req", "int"),
+    Kind("cheaper-idle", "req", "int"),
 )
 
 

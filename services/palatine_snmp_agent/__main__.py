@@ -7,11 +7,11 @@ SYNOPSIS
     palatine-snmp-agent [--runtime-dir DIR] [--config FILE] [common options]
 
 DESCRIPTION
-    Serves the counters of app-server instances over SNMP. An instance asks for it with uWSGI's options (snmp = ADDR,
-    snmp-community = NAME, or udp = ADDR with snmp); its master binds the socket and hands it over. The agent reads the
-    instance's counters out of shared memory: no app is ever asked, and a busy one delays nothing.
-    Served today: SNMPv1 and v2c; GET, GETNEXT and GETBULK of any number of names; SET is refused (noSuchName,
-    notWritable). Not yet: SNMPv3, traps and informs, a tree of all instances, a MIB file.
+    Serves the counters of app-server instances over SNMPv1, v2c and v3. An instance asks for it with uWSGI's options
+    (snmp = ADDR, snmp-community = NAME, or udp = ADDR with snmp); its master binds the socket and hands it over. The
+    host's own sockets (`listen`, or a socket unit) show all of them: to communities as NAME@INSTANCE, to users of v3 by
+    context. The agent reads counters out of shared memory: no app is ever asked, and a busy one delays nothing.
+    GET, GETNEXT and GETBULK of any number of names; SET is refused (noSuchName, notWritable, authorizationError).
 
     Below 1.3.6.1.4.1.35156.17, as in uWSGI, without `.0`:
 
@@ -31,76 +31,99 @@ FILES
     <runtime>/i/NAME/seg              counters of instance NAME
     <runtime>/i/NAME/handoff          where its master hands over sockets
     <runtime>/snmp-agent/seg, ctl     the agent's own counters, and its control endpoint
-    /etc/palatine/snmp-agent.yaml     max-reply: octets of the longest reply, default 1472
-                                      operators, log-level: as for every daemon
+    /etc/palatine/snmp-agent.yaml     listen, communities, users, groups, views, rate, max-reply, engine-id;
+                                      operators, log-level: as for every daemon. See docs/snmp.md
+    <state>/snmp-agent/engine.json    the SNMPv3 engine's id and how often it started
 
 SECURITY
-    Needs to read the segments and to connect to `handoff`: run it as a user of group palatine. It binds nothing and
-    writes nothing but its own directory. A community is a password sent in the clear; a wrong one gets no reply. One
-    instance's socket shows that instance only. Nothing can be written by SNMP. Datagrams, names, varbinds, replies and
-    the work one datagram can cause are bounded; what breaks the protocol gets no reply and is counted.
+    Needs to read the segments and to connect to `handoff`: run it as a user of group palatine. It writes nothing but
+    its own directories. A community is a password sent in the clear; a wrong one, or one from elsewhere than its
+    `sources`, gets no reply. Users of v3 prove themselves by HMAC-SHA and may encrypt by AES; MD5 and DES are not
+    offered. One instance's socket shows that instance only. Nothing can be written by SNMP. What one source may ask a
+    second (`rate`), datagrams, names, varbinds, replies and the work one datagram can cause are bounded; what breaks
+    the protocol gets no reply and is counted. Ports of `listen` below 1024 need CAP_NET_BIND_SERVICE or a socket unit.
 
 DIAGNOSTICS
-    `ctl status` shows sockets, and datagrams, replies, wrong communities and malformed datagrams by source. The table
-    `agent` of the agent's segment has the counters of SNMPv2-MIB's snmp group. Log events: instance.serving,
-    instance.dropped, instance.waiting (with the reason), endpoint.no_community, udp.not_taken.
+    `ctl status` shows sockets, the engine, and by source its datagrams, replies, wrong communities, users and keys,
+    malformed and throttled datagrams. The table `agent` of the agent's segment has the counters of SNMPv2-MIB's snmp
+    group and of USM. Log events: instance.serving,
+    instance.dropped, instance.waiting (with the reason), endpoint.no_community, udp.not_taken,
+    host_socket.failed, context.unreadable.
 
 EXIT STATUS
     0 stopped as asked, 2 usage, 70 a fault of ours, 75 another agent serves this runtime directory, 77 no permission,
     78 bad configuration.
 """
 
+import os
 import sys
+from contextlib import closing
 from typing import Any
 
-import attrs
 import trio
 
-from palatine.codec.snmp import MAX_DATAGRAM
 from palatine.daemon import Context, Spec, run
 from palatine.schema import AGENT
+from palatine_snmp_agent.desk import Desk
+from palatine_snmp_agent.doors import HostDoor
+from palatine_snmp_agent.engine import parse_engine_id, start_engine
 from palatine_snmp_agent.instances import DAEMON, Instances
-from palatine_snmp_agent.responder import LEAST_MAX_REPLY, MAX_REPLY
+from palatine_snmp_agent.listening import HostSockets, inherited_sockets
+from palatine_snmp_agent.settings import Settings
 from palatine_snmp_agent.tally import Tally
-
-
-@attrs.frozen
-class Settings:
-    """What `/etc/palatine/snmp-agent.yaml` may say."""
-
-    max_reply: int = attrs.field(
-        default=MAX_REPLY, validator=[attrs.validators.ge(LEAST_MAX_REPLY), attrs.validators.le(MAX_DATAGRAM)]
-    )
+from palatine_snmp_agent.usm_gate import UsmGate
 
 
 async def serve(ctx: Context) -> None:
     """The daemon's main."""
+    engine = start_engine(ctx.state_dir / "engine.json", _engine_id(ctx.settings))
     tally = Tally(ctx.segment.cells("agent"), lambda field: ctx.segment.word("agent", field))
+    tally.add("engine_boots", engine.boots)
     daemon = ctx.segment.cells("daemon")
     known = ctx.segment.word("daemon", "instances")
 
     def changed() -> None:
         daemon[known] = len(instances)
 
-    instances = Instances(ctx.runtime_dir, tally, max_reply=ctx.settings.max_reply, on_change=changed)
+    gate = UsmGate(engine, {})
+    instances = Instances(ctx.runtime_dir, tally, max_reply=ctx.settings.max_reply, on_change=changed, gate=gate)
+    door = HostDoor({}, gate, Desk(instances.contexts.view, ctx.settings.max_reply))
 
     def statistics() -> dict[str, Any]:
         return {
-            "sockets": instances.statistics(),
+            "engine": {"id": engine.id.hex(), "boots": engine.boots, "time": engine.time()},
+            "sockets": [*host.statistics(), *instances.statistics()],
             "sources": tally.sources.statistics(),
             "sources_forgotten": tally.sources.forgotten,
         }
 
+    async def take_up() -> None:
+        settings: Settings = ctx.settings
+        users = await trio.to_thread.run_sync(settings.v3_users, engine.id)
+        await host.listen(ctx.document, settings.listen)
+        gate.replace_users(users)
+        door.replace(settings.community_grants(), Desk(instances.contexts.view, settings.max_reply))
+        tally.sources.rate = settings.buckets()
+
     async def reload() -> None:
+        await take_up()
         instances.renew(ctx.settings.max_reply)
 
-    ctx.on_statistics(statistics)
-    ctx.on_reload(reload)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(instances.run)
-        ctx.ready("serving instances as they come")
-        await ctx.draining.wait()
-        nursery.cancel_scope.cancel()
+        host = HostSockets(nursery, tally, door)
+        with closing(host):
+            host.serve("systemd", inherited_sockets(os.environ))
+            await take_up()
+            ctx.on_statistics(statistics)
+            ctx.on_reload(reload)
+            nursery.start_soon(instances.run)
+            ctx.ready("serving instances as they come")
+            await ctx.draining.wait()
+            nursery.cancel_scope.cancel()
+
+
+def _engine_id(settings: Settings) -> bytes:
+    return parse_engine_id(settings.engine_id) if settings.engine_id else b""
 
 
 SPEC = Spec(name=DAEMON, doc=__doc__ or "", main=serve, tables=AGENT, config=Settings)

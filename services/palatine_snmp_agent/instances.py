@@ -8,7 +8,7 @@ of the sockets, so managers see a delay and never a refusal. One instance's faul
 import os
 import socket
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,10 +21,14 @@ from palatine.discovery import InstanceRef, watch_instances
 from palatine.errors import PeerError, ProtocolError
 from palatine.handoff import Offer
 from palatine.handoff_client import fetch_offers
+from palatine_snmp_agent.contexts import Contexts
+from palatine_snmp_agent.desk import Desk
+from palatine_snmp_agent.doors import AppDoor
 from palatine_snmp_agent.forwarding import Forwarder
 from palatine_snmp_agent.responder import MAX_REPLY, Responder
 from palatine_snmp_agent.sockets import Endpoint
 from palatine_snmp_agent.tally import Tally
+from palatine_snmp_agent.usm_gate import UsmGate
 from palatine_snmp_agent.uwsgi_tree import instance_view
 
 DAEMON: Final = "snmp-agent"
@@ -53,10 +57,18 @@ class Instances:
     """All instances under one runtime directory."""
 
     def __init__(
-        self, runtime: Path, tally: Tally, *, max_reply: int = MAX_REPLY, on_change: Callable[[], None] = lambda: None
+        self,
+        runtime: Path,
+        tally: Tally,
+        *,
+        max_reply: int = MAX_REPLY,
+        on_change: Callable[[], None] = lambda: None,
+        gate: UsmGate | None = None,
     ) -> None:
         self._runtime = runtime
         self._tally = tally
+        self._gate = gate
+        self.contexts = Contexts()
         self._max_reply = max_reply
         self._on_change = on_change
         self._served: dict[str, Served] = {}
@@ -66,9 +78,17 @@ class Instances:
 
     async def run(self) -> None:
         """Serve until cancelled."""
+        with closing(self.contexts):
+            await self._run()
+
+    async def _run(self) -> None:
         async with trio.open_nursery() as nursery, watch_instances(self._runtime) as changes:
             async for change in changes:
                 name = change.ref.name
+                if change.kind == "vanished":
+                    self.contexts.vanish(name)
+                else:
+                    self.contexts.appear(change.ref)
                 if change.kind == "changed" and name in self._served:
                     self._served[name].news.set()
                     continue
@@ -120,7 +140,7 @@ class Instances:
             forwarder = Forwarder(ref.name, ref.path / "ctl", self._tally)
             stack.callback(self._drop, served)
             while handoff.offers:
-                endpoint = self._endpoint(handoff.offers.pop(0), segment, forwarder)
+                endpoint = self._endpoint(ref.name, handoff.offers.pop(0), segment, forwarder)
                 served.endpoints.append(stack.enter_context(endpoint))
                 self._tally.add("endpoints")
             served.refusal = ""
@@ -135,7 +155,7 @@ class Instances:
                 await handoff.wait_closed()
                 nursery.cancel_scope.cancel()
 
-    def _endpoint(self, offer: Offer, segment: SegmentView, forwarder: Forwarder) -> Endpoint:
+    def _endpoint(self, name: str, offer: Offer, segment: SegmentView, forwarder: Forwarder) -> Endpoint:
         """The offer's socket, taken over, with what answers on it; the offer's descriptor is closed if that fails."""
         try:
             sock = socket.socket(fileno=offer.fd)
@@ -146,12 +166,14 @@ class Instances:
             stack.enter_context(sock)
             if sock.type != socket.SOCK_DGRAM or sock.family not in {socket.AF_INET, socket.AF_INET6}:
                 raise ProtocolError(f"{offer.name}: not a UDP socket")
-            responder = None
+            door = None
             if offer.kind == "snmp" or offer.options.get("snmp") is True:
                 view = instance_view(segment, null_unset=offer.options.get("null_unset") is True)
                 responder = Responder(view, _community(offer), self._max_reply)
+                desk = Desk({name: view}.get, self._max_reply, own=name)
+                door = AppDoor(responder, self._gate, desk)
             forward = forwarder.put if offer.kind == "udp" else None
-            endpoint = Endpoint(sock, offer.name, self._tally, responder, forward)
+            endpoint = Endpoint(sock, offer.name, self._tally, door, forward)
             stack.pop_all()
         return endpoint
 

@@ -78,14 +78,13 @@ class Responder:
 
     A manager polls the same names over and over: its datagrams differ in their request-id only. What a GET came to is
     remembered by all its octets before and after the request-id. The last one before it is its length, so a datagram
-    that agrees in all of them, community included, is the same GET and need not be read again. `reserve` octets of
-    `max_reply` are left to others, who put something around the reply.
+    that agrees in all of them, community included, is the same GET and need not be read again.
     """
 
-    def __init__(self, view: View, community: bytes, max_reply: int = MAX_REPLY, reserve: int = 0) -> None:
+    def __init__(self, view: View, community: bytes, max_reply: int = MAX_REPLY) -> None:
         self._view = view
         self._community = community
-        self._max_reply = max(max_reply, LEAST_MAX_REPLY) - reserve
+        self._max_reply = max(max_reply, LEAST_MAX_REPLY)
         self._heads = [snmp.write_head(version, community) for version in range(Version.V3)]
         self._room = self._max_reply - len(self._heads[0]) - _FRAME
         self._plans: dict[tuple[bytes, bytes], _Plan] = {}

@@ -9,12 +9,12 @@ import select
 import socket
 import time
 from collections.abc import Callable
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 import trio
 
 from palatine_snmp_agent.datagrams import Received, datagrams_of
-from palatine_snmp_agent.responder import Responder
+from palatine_snmp_agent.responder import Verdict
 from palatine_snmp_agent.tally import Tally
 
 #: Datagrams handled before other sockets get their turn.
@@ -24,21 +24,28 @@ DRAIN: Final = 64
 Forward = Callable[[str, bytes], None]
 
 
+class Door(Protocol):
+    """Decides about datagrams."""
+
+    def answer(self, datagram: bytes, host: str) -> Verdict:
+        """The verdict on one datagram of `host`."""
+
+
 class Endpoint:
     """A bound UDP socket and what answers on it.
 
-    Without a `responder` no datagram is SNMP; without `forward` every datagram is. Owns the socket. `name` is the
+    Without a `door` no datagram is SNMP; without `forward` every datagram is. Owns the socket. `name` is the
     address as the app's config has it.
     """
 
     def __init__(
-        self, sock: socket.socket, name: str, tally: Tally, responder: Responder | None, forward: Forward | None = None
+        self, sock: socket.socket, name: str, tally: Tally, door: Door | None, forward: Forward | None = None
     ) -> None:
         self.name = name
         self._socket = sock
         self._datagrams = datagrams_of(sock)
         self._tally = tally
-        self._responder = responder
+        self._door = door
         self._forward = forward
         self.received = 0
         self.replied = 0
@@ -54,7 +61,7 @@ class Endpoint:
         """How it does, JSON-able."""
         return {
             "address": self.name,
-            "snmp": self._responder is not None,
+            "snmp": self._door is not None,
             "received": self.received,
             "replied": self.replied,
             "unsent": self.unsent,
@@ -83,10 +90,10 @@ class Endpoint:
             except BlockingIOError:
                 return False
             self.received += 1
-            if self._forward is not None and (self._responder is None or received.data[:1] != b"\x30"):
+            if self._forward is not None and (self._door is None or received.data[:1] != b"\x30"):
                 self._forward(_peer(received.sender), received.data)
-            elif self._responder is not None:
-                self._answer(self._responder, received, now)
+            elif self._door is not None:
+                self._answer(self._door, received, now)
         return True
 
     def _check_open(self) -> None:
@@ -96,9 +103,12 @@ class Endpoint:
         if poll.poll(0):
             raise OSError(errno.ESHUTDOWN, "the socket has been shut down")
 
-    def _answer(self, responder: Responder, received: Received, now: float) -> None:
-        verdict = responder.answer(received.data)
-        self._tally.note(received.sender[0], verdict, now)
+    def _answer(self, door: Door, received: Received, now: float) -> None:
+        host = received.sender[0]
+        if not self._tally.admit(host, now):
+            return
+        verdict = door.answer(received.data, host)
+        self._tally.note(host, verdict, now)
         if verdict.reply is None:
             return
         try:

@@ -7,7 +7,9 @@ from typing import Any, Final
 import attrs
 
 from palatine.codec.snmp import ErrorStatus
+from palatine_snmp_agent.rate_policy import Rate, refilled
 from palatine_snmp_agent.responder import BAD_COMMUNITY, MALFORMED, Verdict
+from palatine_snmp_agent.usm_gate import NOT_AUTHENTIC
 
 #: Sources remembered, the ones heard from most recently.
 MAX_SOURCES: Final = 1024
@@ -22,13 +24,19 @@ _STATUS_FIELDS: Final = {
 
 @attrs.define
 class Source:
-    """Datagrams of one host: all of them, those answered, those with a wrong community, those that were no SNMP."""
+    """Datagrams of one host: all of them; those answered; with a wrong community, or user, key or passphrase; no SNMP.
+
+    `throttled` are those not looked at; `tokens` is how many more it may send at once, None before the first.
+    """
 
     datagrams: int = 0
     replies: int = 0
     bad_communities: int = 0
+    bad_users: int = 0
     malformed: int = 0
+    throttled: int = 0
     last_seen: float = 0.0
+    tokens: float | None = None
 
 
 class Sources:
@@ -38,6 +46,22 @@ class Sources:
         self._limit = limit
         self._sources: OrderedDict[str, Source] = OrderedDict()
         self.forgotten = 0
+        #: What each source may send.
+        self.rate = Rate()
+
+    def admit(self, host: str, now: float) -> bool:
+        """Whether a datagram of `host` may be looked at; one that may not is counted. `now` is unix time."""
+        source = self._sources.get(host) or self._remember(host)
+        tokens = refilled(self.rate, source.tokens, now - source.last_seen)
+        source.last_seen = now
+        if tokens < 1:
+            source.tokens = tokens
+            source.datagrams += 1
+            source.throttled += 1
+            self._sources.move_to_end(host)
+            return False
+        source.tokens = tokens - 1
+        return True
 
     def note(self, host: str, verdict: Verdict, now: float) -> None:
         """Count one datagram of `host`; `now` is unix time."""
@@ -54,6 +78,8 @@ class Sources:
             source.bad_communities += 1
         elif verdict.counter == MALFORMED:
             source.malformed += 1
+        if verdict.counter in NOT_AUTHENTIC:
+            source.bad_users += 1
 
     def _remember(self, host: str) -> Source:
         if len(self._sources) >= self._limit:
@@ -64,7 +90,11 @@ class Sources:
 
     def statistics(self) -> dict[str, dict[str, Any]]:
         """By host, the latest first; JSON-able."""
-        return {host: attrs.asdict(source) for host, source in reversed(self._sources.items())}
+        return {host: attrs.asdict(source, filter=_shown) for host, source in reversed(self._sources.items())}
+
+
+def _shown(attribute: "attrs.Attribute[Any]", _: Any) -> bool:
+    return attribute.name != "tokens"
 
 
 class Tally:
@@ -80,6 +110,14 @@ class Tally:
         self._names = word("in_total_req_vars")
         self._statuses = {status: word(field) for status, field in _STATUS_FIELDS.items()}
         self._words: dict[str, int] = {}
+
+    def admit(self, host: str, now: float) -> bool:
+        """Whether a datagram of `host` may be looked at; one of a host that asks too fast is only counted."""
+        if self.sources.admit(host, now):
+            return True
+        self._cells[self._in] += 1
+        self.add("throttled")
+        return False
 
     def note(self, host: str, verdict: Verdict, now: float) -> None:
         """Count a datagram and what became of it."""

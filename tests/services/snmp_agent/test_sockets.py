@@ -8,10 +8,11 @@ import trio
 from palatine.codec import ber, snmp
 from palatine.codec.snmp import PduType
 from palatine.schema import AGENT
+from palatine_snmp_agent.doors import AppDoor
 from palatine_snmp_agent.responder import Responder
 from palatine_snmp_agent.sockets import DRAIN, Endpoint
 from palatine_snmp_agent.tally import Tally
-from palatine_snmp_agent.view import Cell, View
+from palatine_snmp_agent.view import Cell, Cells, View
 from snmp_master import oid, request, shown
 
 (TABLE,) = AGENT
@@ -23,8 +24,10 @@ def tally() -> Tally:
 
 
 @pytest.fixture
-def responder() -> Responder:
-    return Responder(View([Cell(ber.oid_arcs(oid("1.1")), lambda: snmp.counter64(7))]), b"foo")
+def responder() -> AppDoor:
+    arcs = ber.oid_arcs(oid("1.1"))
+    varbind = snmp.write_varbind(snmp.Varbind(oid("1.1"), snmp.counter64(7)))
+    return AppDoor(Responder(View([Cells(arcs[:-1], [Cell(arcs, lambda: varbind)])]), b"foo"))
 
 
 @pytest.fixture
@@ -47,7 +50,7 @@ def counted(tally: Tally, field: str) -> int:
 
 
 async def test_datagrams_are_answered_to_who_sent_them(
-    tally: Tally, responder: Responder, manager: socket.socket
+    tally: Tally, responder: AppDoor, manager: socket.socket
 ) -> None:
     agent = bound()
     address = agent.getsockname()
@@ -68,7 +71,7 @@ async def test_datagrams_are_answered_to_who_sent_them(
 
 
 def test_a_drain_handles_so_many_datagrams_and_then_lets_others_on(
-    tally: Tally, responder: Responder, manager: socket.socket
+    tally: Tally, responder: AppDoor, manager: socket.socket
 ) -> None:
     with Endpoint(agent := bound(), "x", tally, responder) as endpoint:
         for _ in range(DRAIN + 3):
@@ -80,7 +83,7 @@ def test_a_drain_handles_so_many_datagrams_and_then_lets_others_on(
         assert not endpoint.drain()
 
 
-def test_ipv6(tally: Tally, responder: Responder) -> None:
+def test_ipv6(tally: Tally, responder: AppDoor) -> None:
     with (
         bound(socket.AF_INET6) as manager,
         Endpoint(agent := bound(socket.AF_INET6), "x", tally, responder) as endpoint,
@@ -92,7 +95,7 @@ def test_ipv6(tally: Tally, responder: Responder) -> None:
         assert list(tally.sources.statistics()) == ["::1"]
 
 
-def test_an_empty_datagram_is_counted_and_forgotten(tally: Tally, responder: Responder, manager: socket.socket) -> None:
+def test_an_empty_datagram_is_counted_and_forgotten(tally: Tally, responder: AppDoor, manager: socket.socket) -> None:
     with Endpoint(agent := bound(), "x", tally, responder) as endpoint:
         manager.sendto(b"", agent.getsockname())
         endpoint.drain()
@@ -102,7 +105,7 @@ def test_an_empty_datagram_is_counted_and_forgotten(tally: Tally, responder: Res
 
 @pytest.mark.parametrize("snmp_is", ["on", "off"])
 def test_what_is_not_snmp_on_a_udp_socket_is_passed_on(
-    tally: Tally, responder: Responder, manager: socket.socket, snmp_is: str
+    tally: Tally, responder: AppDoor, manager: socket.socket, snmp_is: str
 ) -> None:
     passed: list[tuple[str, bytes]] = []
     answers = snmp_is == "on"
@@ -132,7 +135,7 @@ def test_ipv6_peers_are_written_in_brackets(tally: Tally) -> None:
     ("wildcard", "asked"), [("0.0.0.0", "127.0.0.1"), ("0.0.0.0", "127.0.0.77"), ("::", "::1"), ("::", "127.0.0.78")]
 )
 def test_a_reply_comes_from_the_address_that_was_asked(
-    tally: Tally, responder: Responder, wildcard: str, asked: str
+    tally: Tally, responder: AppDoor, wildcard: str, asked: str
 ) -> None:
     agent = socket.socket(socket.AF_INET6 if ":" in wildcard else socket.AF_INET, socket.SOCK_DGRAM)
     if ":" in wildcard:
@@ -149,7 +152,7 @@ def test_a_reply_comes_from_the_address_that_was_asked(
         assert (endpoint.replied, endpoint.unsent) == (1, 0)
 
 
-def test_a_reply_the_network_refuses_is_counted(tally: Tally, responder: Responder, manager: socket.socket) -> None:
+def test_a_reply_the_network_refuses_is_counted(tally: Tally, responder: AppDoor, manager: socket.socket) -> None:
     class Refusing(socket.socket):
         def sendto(self, *_: object) -> int:
             raise OSError(101, "Network is unreachable")
@@ -164,7 +167,7 @@ def test_a_reply_the_network_refuses_is_counted(tally: Tally, responder: Respond
 
 @pytest.mark.parametrize("connected", ["connected", "unconnected"])
 async def test_a_socket_its_owner_shut_down_is_an_error_not_a_busy_loop(
-    tally: Tally, responder: Responder, manager: socket.socket, connected: str
+    tally: Tally, responder: AppDoor, manager: socket.socket, connected: str
 ) -> None:
     agent = bound()
     if connected == "connected":

@@ -1,4 +1,5 @@
 from palatine.schema import AGENT
+from palatine_snmp_agent.rate_policy import Rate
 from palatine_snmp_agent.responder import BAD_COMMUNITY, GET, MALFORMED, Verdict
 from palatine_snmp_agent.tally import Sources, Tally
 
@@ -38,9 +39,13 @@ def test_every_verdict_is_counted_where_the_snmp_group_counts_it() -> None:
         "in_asn_parse_errs": 1,
         "endpoints": 1,
     }
+    nothing = {"bad_communities": 0, "bad_users": 0, "malformed": 0, "throttled": 0}
     assert list(tally.sources.statistics().items()) == [
-        ("10.0.0.2", {"datagrams": 3, "replies": 1, "bad_communities": 1, "malformed": 1, "last_seen": 8.0}),
-        ("10.0.0.1", {"datagrams": 3, "replies": 3, "bad_communities": 0, "malformed": 0, "last_seen": 6.0}),
+        (
+            "10.0.0.2",
+            {**nothing, "datagrams": 3, "replies": 1, "bad_communities": 1, "malformed": 1, "last_seen": 8.0},
+        ),
+        ("10.0.0.1", {**nothing, "datagrams": 3, "replies": 3, "last_seen": 6.0}),
     ]
 
 
@@ -51,3 +56,17 @@ def test_only_so_many_sources_are_remembered_the_latest() -> None:
     assert list(sources.statistics()) == ["e", "d", "a"]
     assert sources.statistics()["a"]["datagrams"] == 2
     assert sources.forgotten == 2
+
+
+def test_a_source_that_asks_too_fast_is_not_looked_at_and_recovers_while_it_goes_on() -> None:
+    tally, cells = tally_and_counts()
+    tally.sources.rate = Rate(10, 3)
+    assert [tally.admit("a", 100.0) for _ in range(5)] == [True, True, True, False, False]
+    assert tally.admit("b", 100.0)
+    admitted = [tally.admit("a", 100.0 + step / 100) for step in range(1, 101)]
+    assert sum(admitted) == 10
+    assert tally.admit("a", 50.0) is False  # a clock set back
+    assert counts(cells) == {"in_pkts": 93, "throttled": 93}
+    assert tally.sources.statistics()["a"]["throttled"] == 93
+    tally.sources.rate = Rate(0)
+    assert all(tally.admit("a", 200.0) for _ in range(1000))

@@ -1,0 +1,126 @@
+"""Who a datagram is for: an app's own responder, a community of the host, or a user of v3; must never keep a secret.
+
+An app's socket shows that app only, to its own community and to users of v3 who may look at it, whose context may then
+be left out. The host's sockets show what communities and users are granted: the host's view, and with `name@instance`
+as the community, or an instance's name as the context, that instance's.
+"""
+
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Final
+
+import attrs
+
+from palatine.codec import ber, snmp_v3
+from palatine.codec.snmp import MAX_COMMUNITY, VersionError
+from palatine.errors import ProtocolError
+from palatine_snmp_agent.access_policy import HOST, Grant
+from palatine_snmp_agent.desk import Desk
+from palatine_snmp_agent.responder import BAD_COMMUNITY, BAD_VERSION, MALFORMED, Responder, Verdict
+from palatine_snmp_agent.usm_gate import UsmGate
+
+Network = IPv4Network | IPv6Network
+
+#: Decisions about a source remembered; looking at its networks takes as long as a whole GET.
+_REMEMBERED_SOURCES: Final = 4096
+
+
+@attrs.frozen
+class Community:
+    """What a community may read, and from where; no network means from anywhere. Never shown."""
+
+    grant: Grant = attrs.field(factory=Grant)
+    sources: tuple[Network, ...] = ()
+
+
+class AppDoor:
+    """The door of one instance's own socket. Without a `gate` there is no v3."""
+
+    def __init__(self, responder: Responder, gate: UsmGate | None = None, desk: Desk | None = None) -> None:
+        self._responder = responder
+        self._gate = gate
+        self._desk = desk
+
+    def answer(self, datagram: bytes, _host: str) -> Verdict:
+        """The verdict on one datagram."""
+        verdict = self._responder.answer(datagram)
+        if (
+            verdict.counter == BAD_VERSION
+            and self._gate is not None
+            and self._desk is not None
+            and snmp_v3.is_v3(datagram)
+        ):
+            return self._gate.answer(datagram, self._desk)
+        return verdict
+
+
+class HostDoor:
+    """The door of the host's sockets."""
+
+    def __init__(self, communities: Mapping[bytes, Sequence[Community]], gate: UsmGate, desk: Desk) -> None:
+        self._communities = communities
+        self._gate = gate
+        self._desk = desk
+        self._allowed: dict[tuple[bytes, str], Grant | None] = {}
+
+    def replace(self, communities: Mapping[bytes, Sequence[Community]], desk: Desk) -> None:
+        """From here on these communities are known, and `desk` is asked."""
+        self._communities = communities
+        self._desk = desk
+        self._allowed.clear()
+
+    def answer(self, datagram: bytes, host: str) -> Verdict:
+        """The verdict on one datagram of `host`."""
+        try:
+            named = community_of(datagram)
+        except VersionError:
+            return self._gate.answer(datagram, self._desk) if snmp_v3.is_v3(datagram) else Verdict(BAD_VERSION)
+        except ProtocolError:
+            return Verdict(MALFORMED)
+        responder = self._responder(named, host)
+        return Verdict(BAD_COMMUNITY) if responder is None else responder.answer(datagram)
+
+    def _responder(self, named: bytes, host: str) -> Responder | None:
+        community, context = named, HOST
+        if named not in self._communities:
+            community, _, instance = named.rpartition(b"@")
+            context = instance.decode("utf-8", "replace")
+            if community not in self._communities or not context:
+                return None
+        grant = self._grant(community, host)
+        if grant is None or not grant.allows(0, context):
+            return None
+        return self._desk.responder(named, context, grant.families)
+
+    def _grant(self, community: bytes, host: str) -> Grant | None:
+        """What the first entry of a community that `host` fits grants."""
+        key = (community, host)
+        if key not in self._allowed:
+            if len(self._allowed) >= _REMEMBERED_SOURCES:
+                self._allowed.clear()
+            self._allowed[key] = next(
+                (one.grant for one in self._communities[community] if comes_from(host, one.sources)), None
+            )
+        return self._allowed[key]
+
+
+def comes_from(host: str, networks: Sequence[Network]) -> bool:
+    """Whether an address is in one of the networks; any is in none. IPv4 in IPv6 counts as the IPv4 it is."""
+    if not networks:
+        return True
+    address = ip_address(host.partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return any(mapped in network for network in networks)
+
+
+def community_of(datagram: bytes) -> bytes:
+    """The community a message of v1 or v2c names. VersionError for another version, ProtocolError if it is none."""
+    end = len(datagram)
+    at, _ = ber.content(datagram, 0, end, ber.SEQUENCE)
+    version, at = ber.integer(datagram, at, end)
+    if not 0 <= version < snmp_v3.VERSION:
+        raise VersionError(f"SNMP version field {version}")
+    at, stop = ber.content(datagram, at, end, ber.OCTET_STRING)
+    if stop - at > MAX_COMMUNITY:
+        raise ProtocolError(f"community of {stop - at} octets")
+    return datagram[at:stop]

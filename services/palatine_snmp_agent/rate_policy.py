@@ -1,0 +1,30 @@
+"""How much one source may ask: a token bucket; pure."""
+
+import math
+from typing import Final, NamedTuple
+
+#: A manager that walks a host's every table asks a hundred times a second; a poller of everything, a thousand times.
+#: What a stranger costs at this rate is a twentieth of a core.
+DEFAULT_RATE: Final = 5000.0
+
+
+class Rate(NamedTuple):
+    """Datagrams a second on average (0: any number), and how many at once after a rest (0: two seconds' worth)."""
+
+    per_second: float = DEFAULT_RATE
+    burst: float = 0.0
+
+    @property
+    def most(self) -> float:
+        """Tokens a source at rest has."""
+        return self.burst or 2 * self.per_second
+
+
+def refilled(rate: Rate, tokens: float | None, elapsed: float) -> float:
+    """Tokens a source has, `elapsed` seconds after it had `tokens` (None: never heard of); a datagram takes one.
+
+    A clock that was set back gives nothing.
+    """
+    if not rate.per_second:
+        return math.inf
+    return rate.most if tokens is None else min(rate.most, tokens + max(elapsed, 0.0) * rate.per_second)

@@ -9,6 +9,7 @@ packages() {
     need influxd influxdb
     need snmpget snmp
     need snmpd snmpd
+    need smilint smitools
     need promtool prometheus
     need uwsgi-core uwsgi-core
     need_file /usr/lib/uwsgi/plugins/python3_plugin.so uwsgi-plugin-python3

@@ -27,7 +27,7 @@ INDEX_NUMBER: Final = "Unsigned32 (1..65536)"
 
 #: Where things are below the MIB's base; `.0` and `.90` are the notifications'.
 SCALARS_ARC: Final = 1
-CONFORMANCE_ARC: Final = 2
+CONFORMANCE_ARC: Final = 91
 #: Column of a table's own index object, which cannot be read by itself.
 INDEX_ARC: Final = 1
 #: Longest text that is an index; a longer one is cut and ends in a checksum of the whole.

@@ -11,20 +11,23 @@ import sys
 import time
 import traceback
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from palatine.counters import Segment, SharedLock
 from palatine.errors import DeadlineError
-from palatine_app_server import channel
+from palatine_app_server.commons import Commons
+from palatine_app_server.uwsgi_module.arguments import byte
+from palatine_app_server.uwsgi_module.mules import Mules
+from palatine_app_server.uwsgi_module.seat import Seat
+from palatine_app_server.uwsgi_module.signals import Signals
+from palatine_app_server.uwsgi_module.spooling import Spooling
 
 VERSION: Final = "2.0.31"
 #: uWSGI keeps 100 custom values; the first is number 1.
 SNMP_VALUES: Final = 100
 COUNTER32, GAUGE32, COUNTER64 = 0x41, 0x42, 0x46
 LOCK_SECONDS: Final = 5.0
-
-Handler = Callable[[int], Any]
 
 
 class ApiSettings(NamedTuple):
@@ -44,15 +47,18 @@ class ApiSettings(NamedTuple):
 class Api:
     """State behind the module: one per zygote, inherited by the workers it forks."""
 
-    def __init__(self, settings: ApiSettings, segment: Segment, master: socket.socket) -> None:
+    def __init__(
+        self, settings: ApiSettings, segment: Segment, master: socket.socket, commons: Commons, *, generation: int
+    ) -> None:
+        self.seat = Seat(master, generation)
         self._settings = settings
         self._segment = segment
-        self._master = master
         self._started = int(time.time())
-        self._handlers: dict[int, Handler] = {}
+        self._signals = Signals(self.seat)
+        self._mules = Mules(self.seat, commons.queues)
+        self._spooling = Spooling(self.seat, commons.spools, segment)
         self._snmp_lock = SharedLock(_path(settings.lock_path), 0)
         self._user_locks = [SharedLock(_path(settings.lock_path), slot) for slot in range(1, settings.locks + 1)]
-        self.worker_id = 0
         self.module = self._build()
 
     # ---------------------------------------------------------------- the process's side
@@ -61,9 +67,13 @@ class Api:
         """Make `import uwsgi` work."""
         sys.modules["uwsgi"] = self.module
 
-    def enter_worker(self, worker: int) -> None:
-        """This process is worker `worker` now: run the app's post-fork hook."""
-        self.worker_id = worker
+    def enter_worker(self, worker: int, signals: Sequence[int]) -> None:
+        """This process is worker `worker` now, and hears of signals on these descriptors."""
+        self.seat.worker, self.seat.signals = worker, tuple(signals)
+        self.run_post_fork_hook()
+
+    def run_post_fork_hook(self) -> None:
+        """Run what the app wants run in every process the zygote forks."""
         hook = getattr(self.module, "post_fork_hook", None)
         if callable(hook):
             try:
@@ -72,15 +82,12 @@ class Api:
                 traceback.print_exc()
 
     def run_signal(self, number: int) -> None:
-        """Run the handler registered for a uWSGI signal; an exception of its is logged and is nobody else's."""
-        handler = self._handlers.get(number)
-        if handler is None:
-            sys.stderr.write(f"[uwsgi-signal] signal {number} has no handler in this worker\n")
-            return
-        try:
-            handler(number)
-        except Exception:  # noqa: BLE001 - the app's handler may raise anything
-            traceback.print_exc()
+        """Run the handler registered for a uWSGI signal."""
+        self._signals.run(number)
+
+    def take_message(self, message: bytes) -> bool:
+        """A message for a mule: give it to the app's hook; False where there is none."""
+        return self._mules.take(message, getattr(self.module, "mule_msg_hook", None))
 
     def run_atexit(self) -> None:
         """Call what the app assigned to `uwsgi.atexit`."""
@@ -115,30 +122,24 @@ class Api:
             "started_on": self._started,
             "magic_table": {},
             "applications": None,
-            "worker_id": lambda: self.worker_id,
-            "mule_id": lambda: 0,
+            "worker_id": lambda: self.seat.worker,
             "masterpid": lambda: settings.master_pid,
             "total_requests": self.total_requests,
             "log": self._log,
             "alarm": self._alarm,
-            "signal": self._signal,
-            "register_signal": self._register_signal,
-            "signal_registered": lambda number: True if operator.index(number) in self._handlers else None,
-            "reload": lambda: self._ask({"op": "reload"}),
-            "stop": lambda: self._ask({"op": "stop"}),
+            "reload": lambda: self.seat.ask({"op": "reload"}),
+            "stop": lambda: self.seat.ask({"op": "stop"}),
             "lock": self._acquire,
             "unlock": self._release,
             "is_locked": lambda number=0: self._lock(number).locked(),
         }
         if settings.snmp:
             offered |= self._snmp_functions()
+        for group in (self._signals, self._mules, self._spooling):
+            offered |= group.functions()
         for name, value in offered.items():
             setattr(module, name, value)
         return module
-
-    def _ask(self, message: dict[str, Any]) -> bool:
-        channel.send(self._master, {**message, "worker": self.worker_id})
-        return True
 
     @staticmethod
     def _log(message: str) -> bool:
@@ -154,22 +155,7 @@ class Api:
         data = message if isinstance(message, bytes) else message.encode("utf-8", "surrogateescape")
         if not data or len(data) > self._settings.alarm_message_bytes:
             return
-        self._ask({"op": "alarm", "alarm": name, "message": data.decode("latin-1")})
-
-    def _signal(self, number: int, _node: str = "") -> None:
-        self._ask({"op": "signal", "number": _signal_number(number)})
-
-    def _register_signal(self, number: int, target: str, handler: Handler) -> None:
-        if not isinstance(target, str):
-            raise TypeError(f"register_signal() argument 2 must be str, not {type(target).__name__}")
-        if not callable(handler):
-            raise TypeError("the handler must be callable")
-        self._handlers[_signal_number(number)] = handler
-        self._ask({"op": "register", "number": number, "target": target})
-        shown = target or "default, any worker"
-        sys.stderr.write(
-            f"[uwsgi-signal] signum {number} registered (wid: {self.worker_id} modifier1: 0 target: {shown})\n"
-        )
+        self.seat.ask({"op": "alarm", "alarm": name, "message": data.decode("latin-1")})
 
     # ---------------------------------------------------------------- locks
 
@@ -208,14 +194,14 @@ class Api:
     def _setter(self, kind: int, bits: int) -> Callable[[int, int], bool | None]:
         def set_value(number: int, value: int) -> bool | None:
             wanted = operator.index(value) % (1 << bits)
-            return self._store(_byte(number), kind, lambda _old: wanted)
+            return self._store(byte(number), kind, lambda _old: wanted)
 
         return set_value
 
     def _adder(self, kind: int, sign: int) -> Callable[..., bool | None]:
         def add_value(number: int, delta: int = 1) -> bool | None:
             try:
-                which, step = _byte(number), sign * (operator.index(delta) % (1 << 32))
+                which, step = byte(number), sign * (operator.index(delta) % (1 << 32))
             except OverflowError as error:
                 raise TypeError(str(error)) from error  # uWSGI's incr and decr know no other
             return self._store(which, kind, lambda old: (old + step) % (1 << 64))
@@ -239,21 +225,7 @@ class Api:
     def _set_community(self, community: str) -> bool:
         if not isinstance(community, str):
             raise TypeError(f"snmp_set_community() argument 1 must be str, not {type(community).__name__}")
-        return self._ask({"op": "community", "community": community[:72]})
-
-
-def _byte(value: int) -> int:
-    number = operator.index(value)
-    if not 0 <= number <= 255:
-        raise OverflowError(f"unsigned byte integer is {'greater than maximum' if number > 0 else 'less than minimum'}")
-    return number
-
-
-def _signal_number(value: int) -> int:
-    number = operator.index(value)
-    if not 0 <= number <= 255:
-        raise ValueError("invalid signal number")
-    return number
+        return self.seat.ask({"op": "community", "community": community[:72]})
 
 
 def _palatine_version() -> str:

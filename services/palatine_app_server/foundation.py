@@ -16,7 +16,7 @@ from palatine import __version__, places
 from palatine.counters import Segment
 from palatine.errors import ConfigError
 from palatine.schema import INSTANCE
-from palatine_app_server import log_opening, sockets
+from palatine_app_server import commons, log_opening, sockets
 from palatine_app_server.api import SNMP_VALUES
 from palatine_app_server.instance import Place
 from palatine_app_server.log_sinks import FileSink, Sink
@@ -84,7 +84,17 @@ def drop_privileges(settings: AppSettings, place: Place) -> None:
         os.setuid(uid)
 
 
-def make_segment(settings: AppSettings, place: Place, bound: Sockets) -> Segment:
+def make_spools(settings: AppSettings, cwd: str) -> None:
+    """Make the spool directories, which `cwd` is the base of, with the rights we were started with."""
+    uid, gid = _ids(settings.uid, settings.gid)
+    owner = (-1 if uid is None else uid, -1 if gid is None else gid)
+    try:
+        commons.make_spools(settings.features, cwd, owner if os.geteuid() == 0 else None)
+    except OSError as error:
+        raise ConfigError(f"spooler {error.filename}: {error.strerror}") from error
+
+
+def make_segment(settings: AppSettings, place: Place, bound: Sockets, cwd: str) -> Segment:
     """The instance's counters, published: readers see the instance from now on."""
     cores = settings.processes * settings.threads
     rows = {
@@ -92,7 +102,7 @@ def make_segment(settings: AppSettings, place: Place, bound: Sockets) -> Segment
         "cores": cores, "activity": cores, "apps": cores, "locks": settings.locks + len(_LOCKS),
         "snmp_values": SNMP_VALUES if settings.snmp else 0,
         "variables": cores if settings.stats_options["full_vars"] else 0,
-        "variables": cores if settings.stats_options["full_vars"] else 0,
+        **commons.rows(settings),
     }  # fmt: skip
     labels = {
         "name": place.name,
@@ -106,6 +116,7 @@ def make_segment(settings: AppSettings, place: Place, bound: Sockets) -> Segment
         "offers": [{"kind": one.kind, "name": one.name} for one in bound.offered],
         "apps": [{"id": 0, "modifier1": 0, "mountpoint": "", "chdir": ""}],
         "locks": [{"name": f"user {number}"} for number in range(settings.locks)] + [{"name": name} for name in _LOCKS],
+        **commons.labels(settings, cwd),
     }
     segment = Segment.create(place.directory / "seg", INSTANCE, rows, labels)
     server = segment.cells("server")

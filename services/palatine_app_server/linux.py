@@ -1,4 +1,4 @@
-"""The few kernel calls Python has no name for: prctl(2) and TCP_INFO. Plain; nothing here decides anything."""
+"""The few kernel calls Python has no name for: prctl(2), inotify(7), TCP_INFO. Plain; nothing here decides anything."""
 
 import ctypes
 import os
@@ -12,6 +12,13 @@ _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 #: Offset of tcpi_unacked in struct tcp_info (linux/tcp.h); of a listener it is the accept queue, tcpi_sacked its limit.
 _TCPI_UNACKED: Final = 24
+#: inotify(7): everything uWSGI's file monitors ask for; what arrives in a directory; the end of a watch.
+IN_CHANGES: Final = 0x2 | 0x4 | 0x40 | 0x80 | 0x100 | 0x200 | 0x400 | 0x800
+IN_ARRIVALS: Final = 0x8 | 0x80 | 0x100
+IN_MOVE_SELF: Final = 0x800
+IN_IGNORED: Final = 0x8000
+_INOTIFY_EVENT: Final = struct.Struct("iIII")
+_INOTIFY_BYTES: Final = 16384
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -71,3 +78,41 @@ def _prctl(option: int, value: int) -> None:
     if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0):
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
+
+
+def inotify() -> int:
+    """A descriptor that becomes readable when something watched changes; OSError beyond the user's limit of them."""
+    fd: int = _libc().inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+    if fd < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"inotify_init1: {os.strerror(code)}")
+    return fd
+
+
+def watch(fd: int, path: str, mask: int) -> int:
+    """Watch `path` for the events of `mask`; the watch's number, -1 where there is no such path."""
+    number: int = _libc().inotify_add_watch(fd, os.fsencode(path), mask)
+    return number
+
+
+def unwatch(fd: int, number: int) -> None:
+    """Watch no longer."""
+    _libc().inotify_rm_watch(fd, number)
+
+
+def drain(fd: int) -> list[tuple[int, int, bytes]]:
+    """The events that wait: watch's number, mask, and the name in a watched directory, of each."""
+    try:
+        data = os.read(fd, _INOTIFY_BYTES)
+    except BlockingIOError:
+        return []
+    events, at = [], 0
+    while at < len(data):
+        number, mask, _cookie, length = _INOTIFY_EVENT.unpack_from(data, at)
+        at += _INOTIFY_EVENT.size + length
+        events.append((number, mask, data[at - length : at].rstrip(b"\0")))
+    return events
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)

@@ -8,18 +8,19 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from palatine import places
 from palatine.codec import emperor_pipe
 from palatine.companions import Companions
 from palatine.notify import Notifier
-from palatine_app_server import channel, foundation, instance, link_sibling, linux, sockets, succession
+from palatine_app_server import channel, commons, foundation, instance, link_sibling, linux, sockets, succession
 from palatine_app_server.actions import Actions
 from palatine_app_server.api import ApiSettings
 from palatine_app_server.backlog import Backlog
 from palatine_app_server.connection import Listener
+from palatine_app_server.crew import Crew
 from palatine_app_server.inquiries import Inquiries
 from palatine_app_server.instance import Place
 from palatine_app_server.link_end import LinkEnd
@@ -28,8 +29,8 @@ from palatine_app_server.loop import Loop
 from palatine_app_server.orders import Orders
 from palatine_app_server.part import Part
 from palatine_app_server.scaling import Scaling
+from palatine_app_server.schedule import Schedule
 from palatine_app_server.settings import AppSettings
-from palatine_app_server.signals_table import SignalsTable
 from palatine_app_server.succession import Words
 from palatine_app_server.takers import Takers
 from palatine_app_server.vassal import EmperorPipe
@@ -63,10 +64,12 @@ class Master:
         self._notifier = Notifier.from_environment(self._environ)
         self._sockets = foundation.bind_all(settings, left, settings.mercy_seconds if place.after_crash else 0.0)
         log = foundation.open_log(settings, begun=self._succeeds)
+        foundation.make_spools(settings, words.cwd)
         foundation.drop_privileges(settings, place)
-        self._segment = foundation.make_segment(settings, place, self._sockets)
+        self._segment = foundation.make_segment(settings, place, self._sockets, words.cwd)
         self._logs = Logs(settings.log, settings.alarms, self._segment, settings.processes, log)
-        self._signals = SignalsTable(settings.processes)
+        self._commons = commons.make(settings, words.cwd, self._takes_requests)
+        self._signals = self._commons.signals
         self._lifeline = os.pipe2(os.O_CLOEXEC)
         self._workers_end, self._own_end = channel.pair()
         self._own_end.setblocking(False)
@@ -76,10 +79,14 @@ class Master:
         self._actions = Actions(self._logs, self._deliver, self._app_environ(settings))
         self._companions = Companions(self._logs.say, self._environ)
         self._parts: list[Part] = []
+        self._crew = Crew(
+            settings.features, self._segment, self._logs, fork=self._fork_aide, gentle=lambda: self._orders.gentle
+        )
         self._workforce = Workforce(
             settings, self._segment, self._loop, self._logs,
             inheritance=self._inheritance, in_child=self._in_child,
             on_ready=self._on_ready, on_fatal=self._give_up,
+            on_aide=self._crew.spawned, on_zygote_gone=self._crew.zygote_gone,
         )  # fmt: skip
         self._server = self._segment.cells("server")
         self._scaling = Scaling(
@@ -91,6 +98,8 @@ class Master:
             settings, self._workforce, self._logs, self._notifier, self._emperor,
             reread=reread, count=self._count, total_requests=self._total_requests,
         )  # fmt: skip
+        self._schedule = Schedule(self._deliver, self._logs.say, self._loop)
+        self._parts += [self._schedule, self._crew, *self._optional_parts(settings)]
         inquiries = Inquiries(
             settings, place, self._logs, self._sockets,
             actions=self._actions, orders=self._orders, workforce=self._workforce, total_requests=self._total_requests,
@@ -235,6 +244,7 @@ class Master:
             generation=generation,
             master_pid=os.getppid(),
             log_ends=self._logs.ends,
+            commons=self._commons,
         )
 
     def _doors(self, worker: int) -> Doors:
@@ -312,8 +322,6 @@ class Master:
                 self._emperor.tell(emperor_pipe.ACCEPTING)
         elif op == "leaving":
             self._workforce.leaving(int(message["worker"]), int(message["generation"]), str(message["reason"]))
-        elif op == "register":
-            self._signals.register(int(message["number"]), str(message["target"]))
         elif op == "signal":
             self._deliver(int(message["number"]))
         elif op == "alarm":
@@ -325,6 +333,17 @@ class Master:
             self._orders.reload()
         elif op == "stop":
             self._orders.stop_now()
+        else:
+            self._keep(op, message)
+
+    def _keep(self, op: str, message: dict[str, Any]) -> None:
+        """What a process wants the master to keep and do from then on."""
+        if op == "register":
+            self._signals.register(int(message["generation"]), int(message["number"]), str(message["target"]))
+        elif op == "schedule":
+            self._schedule.register(int(message["generation"]), tuple(message["wish"]))
+        elif op == "spooler-frequency":
+            self._server[self._segment.word("server", "spooler_frequency")] = int(message["seconds"])
 
     def _offer_options(self, kind: str) -> dict[str, Any]:
         """What the config says now about a socket of this kind."""
@@ -361,8 +380,27 @@ class Master:
     def _on_ready(self) -> None:
         generation = self._workforce.reload.serving
         self._notifier.send("READY=1", f"STATUS=generation {generation} serves")
+        self._signals.serve(generation)
         for part in self._parts:
             part.serving(generation)
+
+    def _optional_parts(self, settings: AppSettings) -> Iterator[Part]:
+        """Parts only some configs have, and whose code only those load."""
+        features = settings.features
+        if features.crons:
+            from palatine_app_server.crons import Crons
+
+            yield Crons(
+                features.crons, self._segment, self._logs.say, lambda: self._logs.child_fd, self._app_environ(settings)
+            )
+
+    def _fork_aide(self, role: str, number: int) -> bool:
+        return self._workforce.fork_aide(role, number)
+
+    def _takes_requests(self, worker: int) -> bool:
+        generation = self._workforce.reload.serving
+        cells = self._segment.cells("workers", worker - 1, generation & 1)
+        return bool(cells[self._segment.word("workers", "accepting")])
 
     def _die_of_idleness(self) -> None:
         if self._emperor is not None:

@@ -47,6 +47,11 @@ class Orders:
         self._draining = False
 
     @property
+    def gentle(self) -> bool:
+        """Whether what is being done at a stop may be finished."""
+        return self._draining
+
+    @property
     def state(self) -> int:
         """What the instance is doing, as an index of SERVER_STATES."""
         workforce = self._workforce

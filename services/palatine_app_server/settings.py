@@ -6,8 +6,9 @@ from typing import Any, Final, NamedTuple
 from palatine.codec import alarm_grammar
 from palatine.config import Config
 from palatine.errors import ConfigError
-from palatine_app_server import life_settings, log_settings
+from palatine_app_server import feature_settings, life_settings, log_settings
 from palatine_app_server.connection import BODY_MEMORY_BYTES, Limits
+from palatine_app_server.feature_settings import Features
 from palatine_app_server.life_settings import LifeSettings
 from palatine_app_server.loader import AppSource
 from palatine_app_server.log_settings import LogSettings
@@ -73,6 +74,7 @@ class AppSettings(NamedTuple):
     name: str
     runtime_dir: str
     state_dir: str
+    features: Features
 
     @property
     def companions(self) -> tuple[str, ...]:
@@ -138,6 +140,7 @@ def read(config: Config) -> AppSettings:
         options=_module_options(config),
         name=_text(config, "name") or _default_name(config),
         runtime_dir=_text(config, "runtime-dir"),
+        features=feature_settings.read(config),
         state_dir=_text(config, "state-dir"),
     )
 

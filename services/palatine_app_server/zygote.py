@@ -3,11 +3,12 @@
 The master forks it (the master itself never imports an app), and talks to it over one SOCK_SEQPACKET pair:
 
     zygote → master   {"op": "loaded", "seconds": s} or {"op": "failed", "error": text}
-    master → zygote   {"op": "fork", "worker": n}
+    master → zygote   {"op": "fork", "worker": n} or {"op": "aide", "role": "mule" or "spooler", "number": n}
     worker → master   {"op": "spawned", "worker": n, "pid": p}   over the same pair, first thing it does
+    aide → master     {"op": "aide", "role": r, "number": n, "pid": p}   likewise
 
-A worker is forked twice, so that it becomes a child of the master (a subreaper), who reaps and respawns it, also when
-the zygote is gone.
+A worker or aide is forked twice, so that it becomes a child of the master (a subreaper), who reaps and respawns it,
+also when the zygote is gone.
 """
 
 import gc
@@ -19,12 +20,14 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 from palatine import exits
 from palatine.counters import Segment
 from palatine_app_server import channel, linux, loader
 from palatine_app_server.api import Api, ApiSettings
+from palatine_app_server.commons import Commons
 from palatine_app_server.ledger import Ledger
 from palatine_app_server.logs import Ends
 from palatine_app_server.request import WorkerSettings
@@ -43,6 +46,7 @@ class Inheritance(NamedTuple):
     generation: int
     master_pid: int
     log_ends: Callable[[int], Ends]  # what a worker writes to; 0 is the zygote
+    commons: Commons
     must_load: bool = False  # without its app this generation is of no use: another one serves, or need-app is set
 
 
@@ -60,7 +64,9 @@ def _live(inheritance: Inheritance, orders: socket.socket) -> int:
     linux.die_with_parent(inheritance.master_pid)
     _own_signals()
     _own_streams(inheritance.log_ends(0).output)
-    api = Api(inheritance.api, inheritance.segment, inheritance.master)
+    api = Api(
+        inheritance.api, inheritance.segment, inheritance.master, inheritance.commons, generation=inheritance.generation
+    )
     api.install()
     app = None
     started = time.monotonic()
@@ -82,16 +88,28 @@ def _live(inheritance: Inheritance, orders: socket.socket) -> int:
         if order is None:
             return exits.OK
         if order["op"] == "fork":
-            _fork_twice(int(order["worker"]), inheritance, orders, api, app)
+            worker = int(order["worker"])
+            birth = {"op": "spawned", "worker": worker}
+            live = partial(_work, worker, inheritance, api, app)
+            _fork_twice(birth, ORPHAN_SIGNAL, live, inheritance, orders, api)
+        elif order["op"] == "aide":
+            _fork_twice(order, signal.SIGKILL, partial(_assist, order, inheritance, api), inheritance, orders, api)
 
 
-def _fork_twice(worker: int, inheritance: Inheritance, orders: socket.socket, api: Api, app: Any) -> None:
-    """Fork a worker whose parent is the master."""
+def _fork_twice(
+    birth: dict[str, Any],
+    orphan_signal: int,
+    live: Callable[[], int],
+    inheritance: Inheritance,
+    orders: socket.socket,
+    api: Api,
+) -> None:
+    """Fork a process whose parent is the master: it tells its `birth`, and ends with what `live` returns."""
     middle = os.fork()
     if middle:
         _, status = os.waitpid(middle, 0)
         if status:
-            raise ChildProcessError(f"worker {worker} could not be forked")
+            raise ChildProcessError(f"a process could not be forked: {birth}")
         return
     middle = os.getpid()
     try:
@@ -104,14 +122,21 @@ def _fork_twice(worker: int, inheritance: Inheritance, orders: socket.socket, ap
         for number in (signal.SIGHUP, signal.SIGINT):  # until it serves, a worker told to go may just go
             signal.signal(number, signal.SIG_DFL)
         linux.wait_for_orphaning(middle)
-        linux.die_with_parent(inheritance.master_pid, ORPHAN_SIGNAL)
-        channel.send(orders, {"op": "spawned", "worker": worker, "pid": os.getpid()})
+        linux.die_with_parent(inheritance.master_pid, orphan_signal)
+        channel.send(orders, {**birth, "pid": os.getpid()})
         orders.close()
-        code = _work(worker, inheritance, api, app)
+        code = live()
     except BaseException:  # noqa: BLE001 - nothing may climb into the zygote's frames
         traceback.print_exc()
         code = exits.FAILURE
     leave(code, api.run_atexit)
+
+
+def _assist(order: dict[str, Any], inheritance: Inheritance, api: Api) -> int:
+    from palatine_app_server import aides
+
+    features, segment = inheritance.settings.features, inheritance.segment
+    return aides.assist(str(order["role"]), int(order["number"]), features, segment, inheritance.commons, api)
 
 
 def _work(worker: int, inheritance: Inheritance, api: Api, app: Any) -> int:
@@ -130,6 +155,7 @@ def _work(worker: int, inheritance: Inheritance, api: Api, app: Any) -> int:
     ledgers = [Ledger(segment, (worker - 1) * settings.threads + core, bank) for core in range(settings.threads)]
     for ledger in ledgers:
         ledger.reset_state()
+    doors = inheritance.doors(worker)
     server = Worker(
         WorkerSettings(
             worker=worker,
@@ -141,7 +167,7 @@ def _work(worker: int, inheritance: Inheritance, api: Api, app: Any) -> int:
             request_log_fd=log_ends.requests,
             multiprocess=settings.processes > 1,
         ),
-        inheritance.doors(worker),
+        doors,
         ledgers,
         app,
         on_signal=_counting_signals(api, segment, worker, bank),
@@ -155,7 +181,7 @@ def _work(worker: int, inheritance: Inheritance, api: Api, app: Any) -> int:
             {"op": "leaving", "worker": worker, "generation": inheritance.generation, "reason": reason},
         ),
     )
-    api.enter_worker(worker)
+    api.enter_worker(worker, doors.signals)
     server.install_signals()
     row.show_pause(row.paused())
     channel.send(

@@ -1,0 +1,77 @@
+"""What every process of an instance shares besides the segment: made once by the master, inherited by all it forks.
+
+Queues and shared memory made here survive reloads; a config that changes them makes the master succeed itself.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from palatine_app_server import spool
+from palatine_app_server.feature_settings import Features
+from palatine_app_server.mule_queues import MuleQueues
+from palatine_app_server.settings import AppSettings
+from palatine_app_server.signals_table import SignalsTable
+
+
+class Commons(NamedTuple):
+    """The shared things; None or empty where the config asks for none."""
+
+    signals: SignalsTable
+    queues: MuleQueues | None
+    spools: tuple[str, ...]  # absolute directories: of each spooler process, then those of others
+
+
+def make_spools(features: Features, cwd: str, owner: tuple[int, int] | None) -> None:
+    """Make what must be made with the rights the master was started with; `owner` is whose it will be."""
+    for directory in dict.fromkeys((*features.spoolers.directories, *features.spoolers.external)):
+        path = os.path.join(cwd, directory)
+        made = not os.path.isdir(path)
+        spool.prepare(path)
+        if made and owner is not None:
+            os.chown(path, *owner)
+
+
+def make(settings: AppSettings, cwd: str, active: Callable[[int], bool]) -> Commons:
+    """Everything the config asks for; `active` says whether a worker takes requests."""
+    features = settings.features
+    mules, farms = len(features.mules.programs), features.mules.farms
+    return Commons(
+        signals=SignalsTable(
+            settings.processes, mules=mules, farms=farms, buffer_bytes=features.signal_queue_bytes, active=active
+        ),
+        queues=MuleQueues(mules, farms, features.mules.queue_bytes) if mules else None,
+        spools=tuple(
+            os.path.realpath(os.path.join(cwd, directory))
+            for directory in (*features.spoolers.directories, *features.spoolers.external)
+        ),
+    )
+
+
+def rows(settings: AppSettings) -> dict[str, int]:
+    """Rows of the segment for all of it."""
+    features = settings.features
+    mules, spoolers = len(features.mules.programs), len(features.spoolers.directories)
+    return {
+        "mules": mules,
+        "mule_work": mules,
+        "spoolers": spoolers,
+        "spooler_tasks": spoolers,
+        "crons": len(features.crons),
+    }
+
+
+def labels(settings: AppSettings, cwd: str) -> dict[str, list[dict[str, Any]]]:
+    """What those rows stand for."""
+    features = settings.features
+    farms = features.mules.farms
+    return {
+        "mules": [
+            {"name": program, "farms": [farm.name for farm in farms if number in farm.mules]}
+            for number, program in enumerate(features.mules.programs, 1)
+        ],
+        "spoolers": [
+            {"dir": os.path.realpath(os.path.join(cwd, directory))} for directory in features.spoolers.directories
+        ],
+        "crons": [{**job.time._asdict(), "command": job.command, "unique": int(job.unique)} for job in features.crons],
+    }

@@ -12,11 +12,11 @@ import select
 import socket
 import tempfile
 import time
-from typing import IO, Final, NamedTuple
+from typing import IO, Any, Final, NamedTuple
 
 from palatine.codec import uwsgi_packet
 from palatine.codec.http_chunked import ChunkedDecoder
-from palatine.codec.http_head import Head, HeadError, parse_head
+from palatine.codec.http_head import Head, HeadError, HeadParser
 from palatine.errors import ProtocolError
 
 READ_BYTES: Final = 65536
@@ -75,6 +75,7 @@ class Connection:
     __slots__ = (
         "_buffer",
         "_decoder",
+        "_heads",
         "_limits",
         "_lingering",
         "_missing",
@@ -84,6 +85,7 @@ class Connection:
         "deadline",
         "environ",
         "fd",
+        "framed",
         "head",
         "listener",
         "peer",
@@ -93,19 +95,24 @@ class Connection:
         "watched",
     )
 
-    def __init__(self, fd: int, peer: str, listener: Listener, limits: Limits, now: float) -> None:
+    def __init__(
+        self, fd: int, peer: str, listener: Listener, limits: Limits, now: float, heads: HeadParser | None = None
+    ) -> None:
+        """`heads` is the parser of this listener's heads, shared by all its connections: it learns from each."""
         self.fd = fd
         self.peer = peer
         self.listener = listener
         self.watched = -1  # the events it is registered for in the worker's epoll set
         self.served = 0
         self.deadline = now + limits.read_seconds
-        self.environ: dict[str, str] = {}
+        self.framed = listener.protocol != "uwsgi"  # whether HTTP's framing is ours to do, or the front end's
+        self.environ: dict[str, Any] = {}
         self.head: Head | None = None
         self.body: IO[bytes] | None = None
         self.unsent: memoryview | None = None
         self.closing = False  # nothing but `unsent` keeps it open
         self.pipelined = False  # `receive` has something to do though nothing comes from the client
+        self._heads = heads or HeadParser(listener.variables)
         self._lingering = False
         self._buffer = b""
         self._limits = limits
@@ -132,19 +139,19 @@ class Connection:
             return Next.CLOSE
         if self._lingering:
             return Next.WAIT
-        if self.head is not None or not self._buffer:
-            # each piece of a body starts the clock anew; of a head only the first byte does
+        # each piece of a body starts the clock anew; of a head only the first byte does
+        begins = self.head is not None or not self._buffer
+        step = self.advance(data)
+        if begins and step is Next.WAIT:
             self.deadline = now + self._limits.read_seconds
-        return self.advance(data)
+        return step
 
     def advance(self, data: bytes = b"") -> Next:
         """Use `data` and whatever was read before."""
         if self.head is not None:
             return self._read_body(data)
-        self._buffer += data
-        if self.listener.protocol == "uwsgi":
-            return self._read_packet()
-        return self._read_head(len(data))
+        self._buffer = self._buffer + data if self._buffer else data
+        return self._read_head(len(data)) if self.framed else self._read_packet()
 
     def finish(self, now: float) -> None:
         """The request was served and the connection is kept for the next one."""
@@ -253,14 +260,13 @@ class Connection:
             if _BARE_LINE_END.search(buffer, max(0, len(buffer) - fresh - 1) if fresh else 0):
                 raise HeadError(400, "line end that is not CRLF")
             return Next.WAIT
-        self.environ = self._common()
-        self.head = parse_head(buffer[:end], self.environ)
-        self._buffer = b""
-        rest = buffer[end + 4 :]
+        self.environ, self.head = self._heads.parse(buffer[:end])
+        self.environ["REMOTE_ADDR"] = self.peer
         if self.head.length == 0:
-            self._buffer = rest
+            self._buffer = buffer[end + 4 :]
             return Next.SERVE
-        return self._expect_body(rest)
+        self._buffer = b""
+        return self._expect_body(buffer[end + 4 :])
 
     def _read_packet(self) -> Next:
         if self._packet is None:
@@ -303,11 +309,6 @@ class Connection:
         environ.setdefault("REQUEST_METHOD", "GET")
         if self._packet.modifier1 == uwsgi_packet.WSGI_STRIP_SCRIPT_NAME and script and path.startswith(script):
             environ["PATH_INFO"] = path[len(script) :]
-        return environ
-
-    def _common(self) -> dict[str, str]:
-        environ = self.listener.variables.copy()
-        environ["REMOTE_ADDR"] = self.peer
         return environ
 
     def _expect_body(self, data: bytes) -> Next:

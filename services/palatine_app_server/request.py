@@ -10,12 +10,13 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+from palatine.codec.http_head import HeadParser
 from palatine.codec.uwsgi_packet import vars_size
-from palatine_app_server.connection import ClientGoneError, Connection, Limits
+from palatine_app_server.connection import ClientGoneError, Connection, Limits, Listener
 from palatine_app_server.ledger import Ledger
 from palatine_app_server.recycling import Recycling
 from palatine_app_server.request_log import Notes, RequestLog, RequestLogSettings, Served
@@ -42,12 +43,13 @@ class WorkerSettings(NamedTuple):
     multiprocess: bool
     request_log: RequestLogSettings = RequestLogSettings()
     request_log_fd: int = 2
+    catch_exceptions: bool = False  # the client sees the traceback
 
 
 class Core:
     """One thread's share of a worker: its ledger and the request it is in."""
 
-    __slots__ = ("connection", "id", "ledger", "may_keep", "notes", "response", "started_ns", "thread", "waited")
+    __slots__ = ("connection", "ended", "id", "ledger", "may_keep", "notes", "response", "rested", "started", "thread")
 
     def __init__(self, number: int, ledger: Ledger) -> None:
         self.notes: Notes | None = None  # what was said about the running request
@@ -56,15 +58,39 @@ class Core:
         self.ledger = ledger
         self.connection: Connection | None = None
         self.response: Response | None = None
-        self.started_ns = 0
         self.may_keep: Callable[[], bool] = bool
-        self.waited = 0.0  # seconds this thread had nothing to do before its last event
+        # moments of the monotonic clock, in seconds
+        self.started = 0.0  # of the last request
+        self.ended = time.monotonic()  # of the request before
+        self.rested = self.ended  # up to here the time without a request is in the ledger
+
+    @property
+    def waited(self) -> float:
+        """Seconds this thread was without a request before the one it serves."""
+        return self.started - self.ended
+
+    def rest(self, now: float) -> None:
+        """Nothing has come for a while."""
+        self.ledger.rest(int((now - self.rested) * 1_000_000))
+        self.rested = now
 
     def note(self) -> Notes:
         """The notes of the running request, made when somebody has something to say."""
         if self.notes is None:
             self.notes = Notes()
         return self.notes
+
+
+class Handler:
+    """Called in place of the app where a request takes more than that; see `front`."""
+
+    def respond(self, *arguments: Any) -> Response:
+        """The response to a request; the arguments are those of `Response`."""
+        raise NotImplementedError
+
+    def handle(self, core: Core, environ: dict[str, Any], response: Response) -> Iterable[bytes]:
+        """The result to send."""
+        raise NotImplementedError
 
 
 class Requests:
@@ -74,7 +100,7 @@ class Requests:
         self,
         settings: WorkerSettings,
         ledgers: Sequence[Ledger],
-        app: WsgiApp | None,
+        app: WsgiApp | Handler | None,
         *,
         total_requests: Callable[[], int],
         may_keep: Callable[[Core], bool],
@@ -82,7 +108,9 @@ class Requests:
     ) -> None:
         self._settings = settings
         self._recycling = recycling
-        self._app = app
+        self._handler = app if isinstance(app, Handler) else None
+        self._app = None if isinstance(app, Handler) else app
+        self._respond = Response if self._handler is None else self._handler.respond
         self._total_requests = total_requests
         self._date = DateHeader()
         self._pid = os.getpid()
@@ -91,6 +119,8 @@ class Requests:
         self.cores = [Core(number, ledger) for number, ledger in enumerate(ledgers)]
         for core in self.cores:
             core.may_keep = partial(may_keep, core)
+            if self._handler is not None:
+                core.ledger.choose_apps()
         self._wsgi_base: dict[str, Any] = {
             "wsgi.version": (1, 0),
             "wsgi.errors": sys.stderr,
@@ -101,53 +131,71 @@ class Requests:
             "wsgi.input_terminated": True,  # by it Werkzeug knows that the body of a chunked request is all there
             "uwsgi.version": b"2.0.31",
             "uwsgi.node": socket.gethostname().encode(),
+            "wsgi.url_scheme": "http",
+            "wsgi.input": None,  # each request has its own
         }
+        self.see_clock()
 
-    def answer(self, core: Core, connection: Connection) -> bool:
-        """Call the app and send what it says; whether the connection lives on."""
-        head, ledger, settings = connection.head, core.ledger, self._settings
+    def see_clock(self) -> None:
+        """Look at the clock on the wall; between two looks, a second or so, the monotonic clock counts."""
+        self._unix_offset = time.time() - time.monotonic()
+
+    def heads(self, listener: Listener) -> HeadParser:
+        """The parser of the heads that come by `listener`.
+
+        What it parses is all an app gets to see, made in one piece. Where what the client sent is needed by itself, for
+        the request log and the stats, `answer` adds the rest.
+        """
+        if self._logs_requests or self.cores[0].ledger.shows_variables or listener.protocol == "uwsgi":
+            return HeadParser(listener.variables)
+        return HeadParser(self._wsgi_base | listener.variables)
+
+    def answer(self, core: Core, connection: Connection, now: float) -> bool:
+        """Call the app and send what it says; whether the connection lives on. The request was complete at `now`."""
+        head, ledger, seconds = connection.head, core.ledger, self._settings.harakiri_seconds
         assert head is not None
-        environ: dict[str, Any] = dict(connection.environ)
+        environ = connection.environ
+        if "wsgi.version" not in environ:
+            environ = environ | self._wsgi_base
         get = environ.get
-        started_ns = core.started_ns = time.monotonic_ns()
-        unix_us = time.time_ns() // 1000
-        if ledger.shows_variables:
-            ledger.show(environ)
-        framed = connection.listener.protocol != "uwsgi"
-        response = Response(
+        started_us = int((now + self._unix_offset) * 1_000_000)
+        method = environ["REQUEST_METHOD"]
+        response = self._respond(
             connection,
-            framed=framed,
-            http11=head.http11,
-            keep_alive=head.keep_alive,
-            may_keep=core.may_keep,
-            head_only=framed and environ["REQUEST_METHOD"] == "HEAD",
-            date=self._date.at(unix_us // 1_000_000),
+            core.may_keep,
+            self._date.at(started_us // 1_000_000),
+            connection.framed,
+            head.http11,
+            head.keep_alive,
+            connection.framed and method == "HEAD",
         )
-        core.connection, core.response, core.notes = connection, response, None
+        core.started, core.connection, core.response, core.notes = now, connection, response, None
         if ledger.shows_variables:
-            ledger.show(environ)
+            ledger.show(connection.environ)
         ledger.begin(
-            unix_us,
-            f"{environ['REQUEST_METHOD']}\0{get('REQUEST_URI', '')}\0{get('HTTP_HOST', '')}\0"
-            f"{get('REMOTE_ADDR', '')}".encode("latin-1"),
+            started_us,
+            int((now - core.rested) * 1_000_000),
+            f"{method}\0{get('REQUEST_URI', '')}\0{get('HTTP_HOST', '')}\0{get('REMOTE_ADDR', '')}",
         )
-        if settings.harakiri_seconds:
-            ledger.arm(started_ns // 1_000_000 + settings.harakiri_seconds * 1000)
-        environ.update(self._wsgi_base)
-        environ["wsgi.url_scheme"] = get("UWSGI_SCHEME") or ("https" if get("HTTPS", "").lower() in _HTTPS else "http")
+        if seconds:
+            ledger.arm(int((now + seconds) * 1000))
+        if "HTTPS" in environ or "UWSGI_SCHEME" in environ:
+            secure = get("HTTPS", "").lower() in _HTTPS
+            environ["wsgi.url_scheme"] = get("UWSGI_SCHEME") or ("https" if secure else "http")
         environ["wsgi.input"] = connection.body if connection.body is not None else io.BytesIO()
-        if settings.threads > 1:
+        if self._settings.threads > 1:
             environ["uwsgi.core"] = core.id
         alive = self._call_app(core, environ, response) and response.keep_alive
-        micros = (time.monotonic_ns() - started_ns) // 1000
+        ended = core.ended = core.rested = time.monotonic()
+        micros = int((ended - now) * 1_000_000)
         core.connection = core.response = None
-        if settings.harakiri_seconds:
+        if seconds:
             ledger.arm(0)
         ledger.end(micros, response.body_bytes + response.header_bytes)
         if self._logs_requests or core.notes is not None:
-            self._log(core, connection.environ, response, unix_us, micros)
+            self._log(core, connection.environ, response, started_us, micros)
         if alive:
-            connection.finish(time.monotonic())
+            connection.finish(ended)
         if self._recycling is not None:
             self._recycling.request_done()
         return alive
@@ -167,13 +215,16 @@ class Requests:
 
     def _call_app(self, core: Core, environ: dict[str, Any], response: Response) -> bool:
         """Run the app; False when the connection must end."""
-        if self._app is None:
+        if self._app is None and self._handler is None:
             log("--- no python application found, check your startup logs for errors ---\n")
             response.keep_alive = False
             return self._send_error(core, response)
         result = None
         try:
-            result = self._app(environ, response.start_response)
+            if self._handler is None:
+                result = self._app(environ, response.start_response)  # type: ignore[misc]  # see above
+            else:
+                result = self._handler.handle(core, environ, response)
             response.send_result(result)
         except ClientGoneError:
             core.ledger.count(core.ledger.write_errors)
@@ -184,7 +235,7 @@ class Requests:
             core.ledger.count_exception()
             if self._recycling is not None:
                 self._recycling.app_raised(error)
-            return not response.head_sent and self._send_error(core, response)
+            return not response.head_sent and self._send_error(core, response, self._shown(error))
         finally:
             close = getattr(result, "close", None)
             if close is not None:
@@ -199,25 +250,32 @@ class Requests:
             _print_exception()
             core.ledger.count_exception()
 
+    def _shown(self, error: BaseException) -> str:
+        if self._settings.catch_exceptions:
+            return "".join(traceback.format_exception(error))
+        return "Internal Server Error"
+
     @staticmethod
-    def _send_error(core: Core, response: Response) -> bool:
+    def _send_error(core: Core, response: Response, text: str = "Internal Server Error") -> bool:
         try:
-            response.send_plain("500 Internal Server Error", "Internal Server Error")
+            response.send_plain("500 Internal Server Error", text)
         except ClientGoneError:
             core.ledger.count(core.ledger.write_errors)
             return False
         return True
 
-    def _log(self, core: Core, environ: dict[str, str], response: Response, started_us: int, micros: int) -> None:
+    def _log(self, core: Core, environ: dict[str, Any], response: Response, started_us: int, micros: int) -> None:
         notes = core.notes
-        app = -1 if self._app is None else 0 if notes is None else notes.app
+        if "wsgi.version" in environ:
+            environ = {key: value for key, value in environ.items() if isinstance(value, str) and "." not in key}
+        app = -1 if self._app is self._handler is None else 0 if notes is None else notes.app
         self._request_log.consider(
             Served(
                 pid=self._pid,
                 worker=self._settings.worker,
                 core=core.id,
                 app=app,
-                app_requests=-1 if app < 0 else sum(each.ledger.app_requests for each in self.cores),
+                app_requests=-1 if app < 0 else sum(each.ledger.app_requests(app) for each in self.cores),
                 total_requests=self._total_requests(),
                 environ=environ,
                 environ_bytes=vars_size(environ),

@@ -3,6 +3,7 @@
 It must never hold more of a streamed body than the piece in hand, and never block longer than the socket timeout.
 """
 
+import functools
 import re
 import time
 from collections.abc import Callable, Iterable
@@ -18,8 +19,26 @@ _STATUS = re.compile(r"([1-9][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?")
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
-#: Headers whose presence changes the framing (lower case).
-_FRAMING: Final = frozenset({"content-length", "transfer-encoding", "connection", "date"})
+_HARMLESS, _LENGTH, _DATE, _CONNECTION, _CODING, _UNKNOWN = range(6)
+#: Headers whose presence changes the framing, and those apps send most, as they are usually spelt; others are looked
+#: up again in lower case.
+_KINDS: Final = {
+    **dict.fromkeys(
+        (
+            "Cache-Control", "Content-Language", "Content-Type", "Cross-Origin-Opener-Policy", "ETag", "Expires",
+            "Last-Modified", "Location", "Referrer-Policy", "Set-Cookie", "Vary", "X-Content-Type-Options",
+            "X-Frame-Options",
+        ),
+        _HARMLESS,
+    ),
+    "Content-Length": _LENGTH,
+    "content-length": _LENGTH,
+    "date": _DATE,
+    "connection": _CONNECTION,
+    "transfer-encoding": _CODING,
+}  # fmt: skip
+#: `HTTP/1.1 ` before the status, the line's CRLF and that of the empty line behind the head.
+_HEAD_OVERHEAD: Final = 13
 
 
 class ResponseError(PalatineError):
@@ -55,7 +74,7 @@ class Response:
         "_http11",
         "_may_keep",
         "_output",
-        "_status_line",
+        "_status",
         "_version",
         "_without_body",
         "body_bytes",
@@ -71,13 +90,12 @@ class Response:
     def __init__(
         self,
         output: Output,
-        *,
-        framed: bool,
-        http11: bool,
-        keep_alive: bool,
         may_keep: Callable[[], bool],
-        head_only: bool,
         date: str,
+        framed: bool,  # noqa: FBT001 - once a request, and keywords cost a tenth of all it costs
+        http11: bool,  # noqa: FBT001
+        keep_alive: bool,  # noqa: FBT001
+        head_only: bool,  # noqa: FBT001
     ) -> None:
         self._output = output
         self._framed = framed
@@ -89,7 +107,7 @@ class Response:
         self._date = date
         self._may_keep = may_keep
         self._headers: str | None = None
-        self._status_line = ""
+        self._status = ""
         self._content_length = -1
         self._has_date = False
         self._close = False
@@ -111,20 +129,17 @@ class Response:
                 raise exc_info[1].with_traceback(exc_info[2])
         elif self._headers is not None:
             raise ResponseError("start_response called twice")
-        found = _STATUS.fullmatch(status)
-        if found is None:
-            raise ResponseError(f"malformed status {status!r}")
-        # + and no f-string: bytes or numbers are the app's mistake and must not be sent as their repr()
-        text = "".join([name + ": " + value + "\r\n" for name, value in headers])
+        self.status = _status_code(status)
+        # join and no f-string: bytes or numbers are the app's mistake and must not be sent as their repr()
+        text = "\r\n".join([*map(": ".join, headers), ""])
         count = len(headers)
         if text.count("\n") != count or text.count("\r") != count or "\0" in text:
             raise ResponseError("a header holds a line end or NUL")
         self._note_framing(headers)
-        self.status = int(found[1])
         self._headers = text
-        self._status_line = f"{self._version} {status}\r\n"
+        self._status = status
         self.header_count = count
-        self.header_bytes = len(self._status_line) + len(text) + 2
+        self.header_bytes = len(status) + len(text) + _HEAD_OVERHEAD
         return self.write
 
     def write(self, data: bytes) -> None:
@@ -162,6 +177,10 @@ class Response:
         self.start_response(status, [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
         self._send_whole(body)
 
+    def without_body(self) -> None:
+        """Whatever the headers say, no body follows: the answer to HEAD over a protocol that does not tell."""
+        self._head_only = True
+
     def abandon(self) -> None:
         """Somebody else answered this request: whatever the app still sends goes nowhere."""
         self.head_sent = True
@@ -198,33 +217,38 @@ class Response:
     def _note_framing(self, headers: list[tuple[str, str]]) -> None:
         self._content_length = -1
         self._has_date = self._close = False
+        kinds = _KINDS.get
         for name, value in headers:
-            folded = name.lower()
-            if folded not in _FRAMING:
+            kind = kinds(name, _UNKNOWN)
+            if kind == _UNKNOWN:
+                kind = kinds(name.lower(), _HARMLESS)
+            if kind == _HARMLESS:
                 continue
-            if folded == "content-length":
+            if kind == _LENGTH:
                 if not value.isascii() or not value.isdigit():
                     raise ResponseError(f"malformed Content-Length {value!r}")
                 self._content_length = int(value)
-            elif folded == "date":
+            elif kind == _DATE:
                 self._has_date = True
-            elif folded == "connection" and "close" in value.lower():
+            elif kind == _CODING:
+                if self._framed:
+                    raise ResponseError("Transfer-Encoding is the server's business")
+            elif "close" in value.lower():
                 self._close = True
-            elif folded == "transfer-encoding" and self._framed:
-                raise ResponseError("Transfer-Encoding is the server's business")
 
     def _head(self, whole: int) -> bytes:
         """The bytes of the head; `whole` is the body's length where it is known, else -1."""
         if self._headers is None:
             raise ResponseError("the app sent a body before start_response")
-        bodiless = self.status < 200 or self.status in {204, 304}
+        status = self.status
+        bodiless = status < 200 or status == 204 or status == 304  # noqa: PLR1714 - half the price
         self._without_body = bodiless or self._head_only
         if not self._framed:
-            return f"{self._status_line}{self._headers}\r\n".encode("latin-1")
+            return f"{self._version} {self._status}\r\n{self._headers}\r\n".encode("latin-1")
         keep = self.keep_alive and not self._close and self._may_keep()
         extra = "" if self._has_date else f"Date: {self._date}\r\n"
         if self._content_length >= 0:
-            keep = keep and (whole in {-1, self._content_length} or self._without_body)
+            keep = keep and (whole == self._content_length or whole < 0 or self._without_body)
         elif not bodiless:
             if whole > 0 or (whole == 0 and not self._head_only):
                 extra += f"Content-Length: {whole}\r\n"
@@ -240,7 +264,15 @@ class Response:
             extra += "" if self._close else "Connection: close\r\n"
         elif not self._http11:
             extra += "Connection: keep-alive\r\n"
-        return f"{self._status_line}{self._headers}{extra}\r\n".encode("latin-1")
+        return f"{self._version} {self._status}\r\n{self._headers}{extra}\r\n".encode("latin-1")
+
+
+@functools.lru_cache(maxsize=256)
+def _status_code(status: str) -> int:
+    found = _STATUS.fullmatch(status)
+    if found is None:
+        raise ResponseError(f"malformed status {status!r}")
+    return int(found[1])
 
 
 class _Nowhere:

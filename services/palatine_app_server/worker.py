@@ -124,6 +124,7 @@ class Worker:
         self._requests = Requests(
             settings, ledgers, app, total_requests=total_requests, may_keep=self._may_keep, recycling=recycling
         )
+        self._heads = {listener.fd: self._requests.heads(listener) for listener in doors.listeners}
 
     def run(self) -> int:
         """Serve with all threads until drained; called in the main thread, after `install_signals`."""
@@ -190,12 +191,12 @@ class Worker:
         """Wait for one thing and do it."""
         if self._pause_wanted is not self._paused:
             self._apply_pause()
-        asked = time.monotonic()
         events = self._epoll.poll(self._pace, 1)
         now = time.monotonic()
-        core.waited = now - asked
         if now >= self._next_tick:
             self._tick(now)
+        if not events:
+            core.rest(now)
         for fd, _mask in events:
             connection = self._parked.pop(fd, None)
             if connection is not None:
@@ -219,14 +220,15 @@ class Worker:
             return
         os.set_blocking(fd, False)
         peer = address[0] if isinstance(address, tuple) else "0.0.0.0"  # uWSGI's word for clients of a UNIX socket
-        self._attend(core, Connection(fd, peer, listener, self._settings.limits, now), now)
+        heads = self._heads[listener.fd]
+        self._attend(core, Connection(fd, peer, listener, self._settings.limits, now, heads), now)
 
     def _attend(self, core: Core, connection: Connection, now: float) -> None:
         """Read from a connection and serve every request that is complete; then park or close it."""
         try:
             step = connection.receive(now) if connection.unsent is None else connection.flush(now)
             if step is Next.SERVE:
-                step = connection.following() if self._requests.answer(core, connection) else connection.ending()
+                step = connection.following() if self._requests.answer(core, connection, now) else connection.ending()
             if step is Next.PING:
                 log("PING\n")
                 connection.pong()
@@ -315,6 +317,7 @@ class Worker:
             return
         try:
             self._next_tick = now + self._pace
+            self._requests.see_clock()
             for fd, connection in list(self._parked.items()):
                 if connection.deadline < now and (connection.unsent is not None or not self._paused):
                     overdue = self._parked.pop(fd, None)

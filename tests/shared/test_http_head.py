@@ -6,9 +6,41 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palatine.codec.http_head import KNOWN, Head, HeadError, parse_head, unquote, variable_of
+from palatine.codec.http_head import (
+    KNOWN,
+    MEMORY_LINE_CHARACTERS,
+    MEMORY_LINES,
+    Head,
+    HeadError,
+    HeadParser,
+    unquote,
+    variable_of,
+)
 
 HOST = b"\r\nHost: h"
+#: It has seen all heads of all tests, whatever their order: nobody's head may change the next one's meaning.
+SEASONED = HeadParser({"SERVER_NAME": "mine"})
+
+
+def parse_head(data: bytes, environ: dict[str, Any]) -> Head:
+    """The head by a parser of its own, twice, and by one that has seen many: they agree."""
+    verdicts: list[Any] = []
+    new = HeadParser(environ)
+    for parser in (new, new, SEASONED):
+        try:
+            verdicts.append(parser.parse(data))
+        except HeadError as error:
+            verdicts.append(error)
+    if isinstance(verdicts[0], HeadError):
+        assert [(verdict.status, str(verdict)) for verdict in verdicts] == [(verdicts[0].status, str(verdicts[0]))] * 3
+        raise verdicts[0]
+    (first, head), again, (seasoned, same) = verdicts
+    assert again == (first, head)
+    assert seasoned | environ == {"SERVER_NAME": "mine"} | first
+    assert same == head
+    environ.update(first)
+    return head
+
 
 #: (head without its final empty line, variables it must set, what the worker must know)
 ACCEPTED: list[tuple[bytes, dict[str, str], Head]] = [
@@ -346,3 +378,13 @@ def test_what_we_accept_another_parser_reads_alike(data: bytes) -> None:
 )
 def test_percent_escapes(quoted: str, plain: str) -> None:
     assert unquote(quoted) == plain
+
+
+def test_what_a_parser_remembers_is_bounded() -> None:
+    parser = HeadParser({})
+    long = "x" * MEMORY_LINE_CHARACTERS
+    for number in range(MEMORY_LINES + 10):
+        environ, _ = parser.parse(f"GET / HTTP/1.1\r\nHost: h\r\nX-Id: {number}\r\nX-Long: {long}".encode())
+        assert (environ["HTTP_X_ID"], environ["HTTP_X_LONG"]) == (str(number), long)
+        assert len(parser.known) <= MEMORY_LINES
+        assert long not in [value for _, value in parser.known.values()]

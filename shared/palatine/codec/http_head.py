@@ -1,10 +1,11 @@
 """HTTP/1.x request heads as CGI variables (RFC 9112, RFC 3875). What two servers could read differently is refused.
 
-Plain: workers load this, and it runs once per request. One regular expression validates the whole head, so that the
-loop behind it only splits; nothing in here looks at a byte twice in Python code.
+Plain: workers load this, and it runs once per request. Clients send the same header lines again and again: a line that
+was judged good is remembered as a whole, which costs a fifth of judging it. Nothing else is remembered.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from palatine.errors import ProtocolError
@@ -73,8 +74,9 @@ KNOWN: Final = {
 }
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - RFC 9110 5.6.2 calls it so
-_REQUEST_LINE = re.compile(rf"({_TOKEN}) ([\x21-\x7e\x80-\xff]+) HTTP/1\.([01])")
-_FIELDS = re.compile(rf"(?:\r\n{_TOKEN}:[\t\x20-\x7e\x80-\xff]*)*")
+_REQUEST_LINE = re.compile(rf"({_TOKEN}) ([\x21-\x7e\x80-\xff]+) (HTTP/1\.[01])")
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
+_FIELD = re.compile(rf"({_TOKEN}):[ \t]*([\t\x20-\x7e\x80-\xff]*)")
 _ABSOLUTE = re.compile(r"https?://([^/?#@]+)(?![^/?#])", re.IGNORECASE)
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 _DIGITS = re.compile(r"[0-9]{1,18}")
@@ -104,39 +106,105 @@ class Head(NamedTuple):
     http11: bool
 
 
-def parse_head(data: bytes, environ: dict[str, str]) -> Head:
-    """Add the CGI variables of the head `data` (without its final empty line) to `environ`.
+#: What most heads say: no body, HTTP/1.1, kept alive.
+_PLAIN: Final = Head(0, keep_alive=True, expects_continue=False, http11=True)
+#: Lines remembered, and how long one may be: what a client can make a worker keep is 512 KiB. A full memory is emptied,
+#: so that lines that come but once (cookies, request ids) do not stay for ever.
+MEMORY_LINES: Final = 1024
+MEMORY_LINE_CHARACTERS: Final = 512
 
-    The caller's variables (SERVER_NAME, REMOTE_ADDR ...) stay. Raises HeadError.
+
+class HeadParser:
+    """Parses the heads that come by one listener, whose `variables` (SERVER_NAME ...) every request has.
+
+    Threads may share it: its memory only ever holds what is true.
     """
-    text = data.decode("latin-1")
-    line = _REQUEST_LINE.match(text)
-    if line is None:
-        raise HeadError(_line_status(text), "malformed request line")
-    if _FIELDS.fullmatch(text, line.end()) is None:
-        raise HeadError(400, "malformed header field")
-    method, target, minor = line.groups()
-    http11 = minor == "1"
-    environ["REQUEST_METHOD"] = method
-    environ["REQUEST_URI"] = target
-    environ["SERVER_PROTOCOL"] = "HTTP/1.1" if http11 else "HTTP/1.0"
-    authority = _split_target(method, target, environ)
-    known = KNOWN
-    for field in text[line.end() + 2 :].split("\r\n") if line.end() < len(text) else ():
-        name, _, value = field.partition(":")
-        key = known.get(name)
-        if key is None:
-            key = variable_of(name)
-        if not key:
-            continue
-        value = value.strip(" \t")
-        if key in environ:
-            value = _joined(key, environ[key], value)
-        environ[key] = value
-    head = _framing(environ, http11=http11)
-    if authority:  # RFC 9112 3.2.2: the target's host counts, whatever Host says
-        environ["HTTP_HOST"] = authority
-    return head
+
+    __slots__ = ("_length", "_template", "known")
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self.known: dict[str, tuple[str, str]] = {}
+        self._template = {
+            **variables,
+            "REQUEST_METHOD": "",
+            "REQUEST_URI": "",
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "PATH_INFO": "",
+            "QUERY_STRING": "",
+        }
+        self._length = len(self._template)
+        room = range(self._length // 2)
+        self._template.update((str(number), "") for number in room)
+        for number in room:
+            del self._template[str(number)]  # a copy keeps the room, and need not grow with its first headers
+
+    def parse(self, data: bytes) -> tuple[dict[str, str], Head]:
+        """The CGI variables of the head `data` (without its final empty line) and what a worker must know of it.
+
+        Raises HeadError.
+        """
+        line, *lines = data.decode("latin-1").split("\r\n")
+        environ = self._template.copy()
+        authority = self._request_line(line, environ)
+        known = self.known.get
+        fields = [known(line) or self._judge(line) for line in lines]
+        environ.update(fields)
+        if len(environ) != self._length + len(fields) or "" in environ:
+            environ = self._merged(fields, environ)
+        if (
+            "HTTP_CONNECTION" in environ
+            or "CONTENT_LENGTH" in environ
+            or "HTTP_TRANSFER_ENCODING" in environ
+            or "HTTP_EXPECT" in environ
+            or "HTTP_HOST" not in environ
+            or environ["SERVER_PROTOCOL"] != "HTTP/1.1"
+        ):
+            head = _framing(environ, http11=environ["SERVER_PROTOCOL"] == "HTTP/1.1")
+        else:
+            head = _PLAIN
+        if authority:  # RFC 9112 3.2.2: the target's host counts, whatever Host says
+            environ["HTTP_HOST"] = authority
+        return environ, head
+
+    @staticmethod
+    def _request_line(line: str, environ: dict[str, str]) -> str:
+        """Set the variables of the request line; the authority of an absolute target, else ""."""
+        method, _, rest = line.partition(" ")
+        target, _, version = rest.partition(" ")
+        if version != "HTTP/1.1" or method not in _METHODS or not (target.isascii() and target.isprintable()):
+            found = _REQUEST_LINE.fullmatch(line)
+            if found is None:
+                raise HeadError(_line_status(line), "malformed request line")
+            method, target, environ["SERVER_PROTOCOL"] = found.groups()
+        environ["REQUEST_METHOD"] = method
+        environ["REQUEST_URI"] = target
+        if not target.startswith("/"):
+            return _split_target(method, target, environ)
+        path, _, environ["QUERY_STRING"] = target.partition("?")
+        environ["PATH_INFO"] = unquote(path) if "%" in path else path
+        return ""
+
+    def _judge(self, line: str) -> tuple[str, str]:
+        """The CGI variable of a line never seen before, and its value; "" for those that must not reach the app."""
+        found = _FIELD.fullmatch(line)
+        if found is None:
+            raise HeadError(400, "malformed header field")
+        name, value = found.groups()
+        key = KNOWN.get(name)
+        pair = (variable_of(name) if key is None else key), value.rstrip(" \t")
+        if len(line) <= MEMORY_LINE_CHARACTERS and pair[0]:
+            if len(self.known) >= MEMORY_LINES:
+                self.known.clear()
+            self.known[line] = pair
+        return pair
+
+    def _merged(self, fields: list[tuple[str, str]], environ: dict[str, str]) -> dict[str, str]:
+        """`environ` again, for a head with repeated fields or with some that are dropped."""
+        merged = {key: environ[key] for key in self._template}
+        for key, value in fields:
+            if key:
+                merged[key] = _joined(key, merged[key], value) if key in merged else value
+        return merged
 
 
 def variable_of(name: str) -> str:
@@ -153,21 +221,20 @@ def variable_of(name: str) -> str:
 
 def unquote(path: str) -> str:
     """`path` with its %XX escapes replaced, as the latin-1 text WSGI wants (PEP 3333)."""
-    return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), path) if "%" in path else path
+    return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), path)
 
 
 def _split_target(method: str, target: str, environ: dict[str, str]) -> str:
-    """Set PATH_INFO and QUERY_STRING; the authority of an absolute target, else ""."""
+    """Set PATH_INFO and QUERY_STRING of a target that is no path; the authority of an absolute one, else ""."""
     path, authority = target, ""
-    if not target.startswith("/"):
-        absolute = _ABSOLUTE.match(target)
-        if absolute is not None:
-            authority = absolute[1]
-            path = target[absolute.end() :]
-            if not path.startswith("/"):
-                path = "/" + path
-        elif target != "*" or method != "OPTIONS":
-            raise HeadError(400, "malformed request target")
+    absolute = _ABSOLUTE.match(target)
+    if absolute is not None:
+        authority = absolute[1]
+        path = target[absolute.end() :]
+        if not path.startswith("/"):
+            path = "/" + path
+    elif target != "*" or method != "OPTIONS":
+        raise HeadError(400, "malformed request target")
     path, _, query = path.partition("?")
     environ["PATH_INFO"] = unquote(path)
     environ["QUERY_STRING"] = query
@@ -209,6 +276,5 @@ def _framing(environ: dict[str, str], *, http11: bool) -> Head:
     return Head(length, keep_alive, expect is not None and http11 and length != 0, http11)
 
 
-def _line_status(text: str) -> int:
-    first = text.split("\r\n", 1)[0]
-    return 505 if re.fullmatch(rf"{_TOKEN} [\x21-\x7e\x80-\xff]+ HTTP/[0-9]\.[0-9]", first) else 400
+def _line_status(line: str) -> int:
+    return 505 if re.fullmatch(rf"{_TOKEN} [\x21-\x7e\x80-\xff]+ HTTP/[0-9]\.[0-9]", line) else 400

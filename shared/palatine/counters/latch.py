@@ -7,20 +7,23 @@ from palatine.schema import U64
 class TextLatch:
     """One row's text. One writer at a time; it may be replaced at any moment, also in the middle of `write`."""
 
-    __slots__ = ("_bytes", "_words", "capacity")
+    __slots__ = ("_bytes", "_copies", "_words", "capacity")
 
     def __init__(self, row: memoryview, capacity: int) -> None:
         """`row` is the latch's bytes: sequence word and two copies."""
         self._bytes = row
         self._words = row.cast("Q")
         self.capacity = capacity
+        self._copies = (WORD, WORD + text_copy_bytes(capacity))
 
     def write(self, data: bytes) -> None:
         """Replace the text by `data`, cut to the capacity in bytes; b"" empties it."""
-        data = data[: self.capacity]
+        if len(data) > self.capacity:
+            data = data[: self.capacity]
         words = self._words
-        sequence = words[0]
-        start = WORD + (~sequence & 1) * text_copy_bytes(self.capacity)  # the copy nobody reads
-        self._bytes[start + WORD : start + WORD + len(data)] = data
+        sequence = words[0] + 1
+        start = self._copies[sequence & 1]  # the copy nobody reads
+        text = start + WORD
+        self._bytes[text : text + len(data)] = data
         words[start // WORD] = mark(data)
-        words[0] = (sequence + 1) & U64
+        words[0] = sequence & U64

@@ -27,7 +27,7 @@ from palatine.schema.daemons import (
     VASSAL_STATES,
     VASSAL_TEXT_BYTES,
 )
-from palatine.schema.instance import INSTANCE, SERVER_STATES
+from palatine.schema.instance import DURATION_BOUNDS_US, DURATION_FIELDS, INSTANCE, SERVER_STATES
 from palatine.schema.model import COUNTER, FLAG, GAUGE, KINDS, STATE, TIME, U64, Field, Table, by_name
 
 __all__ = [
@@ -36,6 +36,8 @@ __all__ = [
     "COUNTER",
     "DAEMON",
     "DAEMON_STATES",
+    "DURATION_BOUNDS_US",
+    "DURATION_FIELDS",
     "EMPEROR",
     "EXPORTER",
     "FLAG",

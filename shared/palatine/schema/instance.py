@@ -9,6 +9,25 @@ SERVER_STATES: Final = ("starting", "ready", "reloading", "draining", "stopping"
 #: Bytes kept of a request's variables where the config asks for all of them.
 VARIABLES_BYTES: Final = 4080
 
+#: Upper bounds of the histogram of request durations in microseconds, as Prometheus has them for seconds; one more
+#: bucket takes what is slower.
+DURATION_BOUNDS_US: Final = (
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000,
+    100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000,
+)  # fmt: skip
+#: The words of a core that hold the buckets, side by side and each on its own: "le" adds them up.
+DURATION_FIELDS: Final = (*(f"duration_le_{bound}us" for bound in DURATION_BOUNDS_US), "duration_le_inf")
+
+
+def _duration_buckets(first_column: int) -> tuple[Field, ...]:
+    texts = [f"at most {bound / 1000:g} ms, longer than the bucket before" for bound in DURATION_BOUNDS_US]
+    texts.append(f"longer than {DURATION_BOUNDS_US[-1] // 1_000_000} s")
+    return tuple(
+        count(name, "requests", f"Requests that took {text}.", column)
+        for column, (name, text) in enumerate(zip(DURATION_FIELDS, texts, strict=True), first_column)
+    )
+
+
 INSTANCE: Final[tuple[Table, ...]] = (
     Table(
         "server",
@@ -56,6 +75,7 @@ INSTANCE: Final[tuple[Table, ...]] = (
             count(
                 "alarms_raised", "alarms", "Alarms the instance raised itself, by API or by a full listen queue.", 25
             ),
+            level("spooler_frequency", "seconds", "How often spoolers look, as the app has asked; 0 if it has not.", 0),
         ),
     ),
     Table(
@@ -75,7 +95,6 @@ INSTANCE: Final[tuple[Table, ...]] = (
             level("pid", "pid", "Process id of the worker, 0 while there is none.", 1),
             flag("cheaped", "1 while the cheaper subsystem keeps this worker stopped.", 2),
             when("last_spawn", "When this worker was last started.", 3),
-            level("spooler_frequency", "seconds", "How often spoolers look, as the app has asked; 0 if it has not.", 0),
             count("respawn_count", "spawns", "Times this worker was started, the first time included.", 4),
             count("harakiri_count", "kills", "Times this worker was killed for a request that took too long.", 5),
             level("requests_at_spawn", "requests", "Requests of this index when its present process was started.", 6),
@@ -129,6 +148,14 @@ INSTANCE: Final[tuple[Table, ...]] = (
             count("offloaded_requests", "requests", "Responses handed to an offload thread.", 11),
             count("write_errors", "errors", "Responses that could not be written to the client.", 12),
             count("read_errors", "errors", "Requests that could not be read from the client.", 13),
+            count("idle_time", "microseconds", "Time without a request: waiting for one, or reading it.", 14),
+            count(
+                "write_wait_time",
+                "microseconds",
+                "Part of running_time in which a client did not take what was sent to it.",
+                15,
+            ),
+            *_duration_buckets(16),
         ),
         banked=True,
     ),
@@ -191,6 +218,22 @@ INSTANCE: Final[tuple[Table, ...]] = (
         ),
     ),
     Table(
+        "mule_work",
+        ("mule",),
+        "What a mule says about itself.",
+        (
+            count("signals", "signals", "Signals of the uwsgi signal framework handled.", 1),
+            count("messages", "messages", "Messages taken from its queues and its farms'.", 2),
+            level("running_signal", "signal", "uwsgi signal being handled, plus one; 0 when none.", 3),
+            level(
+                "harakiri_deadline_ms",
+                "milliseconds",
+                "When the master ends what the mule does, on the monotonic clock; 0 for never.",
+                4,
+            ),
+        ),
+    ),
+    Table(
         "spoolers",
         ("spooler",),
         "A spooler process as the master sees it. Labels: dir.",
@@ -207,6 +250,12 @@ INSTANCE: Final[tuple[Table, ...]] = (
             count("tasks", "tasks", "Tasks finished.", 1),
             count("failures", "tasks", "Tasks that raised or asked to be tried again.", 2),
             flag("running", "1 while a task is running.", 3),
+            level(
+                "harakiri_deadline_ms",
+                "milliseconds",
+                "When the master ends the running task, on the monotonic clock; 0 for never.",
+                4,
+            ),
         ),
     ),
     Table(
@@ -217,22 +266,6 @@ INSTANCE: Final[tuple[Table, ...]] = (
             level("pid", "pid", "Process id of the running job, -1 when idle.", 1, signed=True),
             when("started_at", "When the job was last started.", 2),
             count("runs", "runs", "Times the job was started.", 3),
-    Table(
-        "mule_work",
-        ("mule",),
-        "What a mule says about itself.",
-        (
-            count("signals", "signals", "Signals of the uwsgi signal framework handled.", 1),
-            count("messages", "messages", "Messages taken from its queues and its farms'.", 2),
-            level("running_signal", "signal", "uwsgi signal being handled, plus one; 0 when none.", 3),
-            level(
-                "harakiri_deadline_ms",
-                "milliseconds",
-                "When the master ends what the mule does, on the monotonic clock; 0 for never.",
-                4,
-            ),
-        ),
-    ),
             level("last_exit_status", "status", "Wait status of the last run.", 4),
         ),
     ),

@@ -2,38 +2,20 @@
 
 import gzip
 from pathlib import Path
-from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palatine.codec.line_protocol import decode, encode
-from palatine.counters import SegmentView
-from palatine_stats_exporter.board import Facts
-from palatine_stats_exporter.document import app_labels
 from palatine_stats_exporter.push.points import common_tags, points, source
 from palatine_stats_exporter.push.pushing import BATCH_BYTES, batches, lines, next_moment
-from palatine_stats_exporter.reading import Reader
-from stats_planting import SAMPLES, plant, sample
+from push_planting import facts_of
+from stats_planting import SAMPLES, sample
 
 TIME = 1_700_000_000_000_000_000
 BARE = {"host": "", "uwsgi_host": "", "instance": ""}
-
-
-def facts_of(
-    path: Path, captured: dict[str, Any], *, address: str = "tcp://127.0.0.1:1717", name: str = "app"
-) -> Facts:
-    segment = plant(path, captured)
-    server = {key: value for key, value in captured.items() if isinstance(value, int)}
-    segment.publish()
-    try:
-        with SegmentView.open(path) as view:
-            reader = Reader(view)
-            apps = [app_labels(view, index) for index in range(reader.apps)]
-            return Facts(name, address, True, server, reader.read(), reader.cores, apps, [], [])
-    finally:
-        segment.close(unlink=True)
 
 
 @pytest.mark.parametrize("name", ["stats_hello_under_load", "stats_2.0.30_kitchen_sink"])
@@ -70,7 +52,7 @@ def test_source_is_what_telegraf_would_say(address: str, expected: str, tmp_path
 
 def test_what_a_dead_master_left_is_not_pushed(tmp_path: Path) -> None:
     living = facts_of(tmp_path / "seg", sample("stats_hello_under_load.json"))
-    dead = Facts("dead", living.address, False, living.server, living.columns, living.cores, living.apps, [], [])
+    dead = attrs.evolve(living, name="dead", alive=False)
     found = [decode(line) for line in lines([dead, living], {}, TIME)]
     assert {point.tags["instance"] for point in found} == {"app"}
 

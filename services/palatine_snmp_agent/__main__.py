@@ -20,6 +20,10 @@ DESCRIPTION
         .2.1-.2.100  what the app set by uwsgi.snmp_set_counter32(n, v), Counter32, Gauge32, Counter64
                      snmp_set_gauge and the like
 
+    The host's own view has, below 1.3.6.1.4.1.35156.17.1000 (`base`), tables of instances, workers, cores, sockets,
+    apps, vassals, alarms, metrics, custom values and daemons, indexed by name: deploy/mibs/PALATINE-MIB.txt; and
+    MIB-II's system and snmp groups. An instance that died is down there, with its last values and their age.
+
     A value nobody set is noSuchInstance (noSuchName in v1), and walks skip it. v1 walks also skip Counter64, which v1
     does not have; a v1 GET of exactly that name is answered, as uWSGI does.
 
@@ -31,8 +35,8 @@ FILES
     <runtime>/i/NAME/seg              counters of instance NAME
     <runtime>/i/NAME/handoff          where its master hands over sockets
     <runtime>/snmp-agent/seg, ctl     the agent's own counters, and its control endpoint
-    /etc/palatine/snmp-agent.yaml     listen, communities, users, groups, views, rate, max-reply, engine-id;
-                                      operators, log-level: as for every daemon. See docs/snmp.md
+    /etc/palatine/snmp-agent.yaml     listen, base, system, communities, users, groups, views, rate, max-reply,
+                                      engine-id; operators, log-level: as for every daemon. See docs/snmp.md
     <state>/snmp-agent/engine.json    the SNMPv3 engine's id and how often it started
 
 SECURITY
@@ -48,7 +52,7 @@ DIAGNOSTICS
     malformed and throttled datagrams. The table `agent` of the agent's segment has the counters of SNMPv2-MIB's snmp
     group and of USM. Log events: instance.serving,
     instance.dropped, instance.waiting (with the reason), endpoint.no_community, udp.not_taken,
-    host_socket.failed, context.unreadable.
+    host_socket.failed, host.not_shown, host.no_view.
 
 EXIT STATUS
     0 stopped as asked, 2 usage, 70 a fault of ours, 75 another agent serves this runtime directory, 77 no permission,
@@ -58,15 +62,19 @@ EXIT STATUS
 import os
 import sys
 from contextlib import closing
+from fnmatch import fnmatchcase
 from typing import Any
 
 import trio
 
+from palatine.codec import ber
 from palatine.daemon import Context, Spec, run
 from palatine.schema import AGENT
 from palatine_snmp_agent.desk import Desk
 from palatine_snmp_agent.doors import HostDoor
 from palatine_snmp_agent.engine import parse_engine_id, start_engine
+from palatine_snmp_agent.host_scalars import Facts
+from palatine_snmp_agent.host_views import HostViews
 from palatine_snmp_agent.instances import DAEMON, Instances
 from palatine_snmp_agent.listening import HostSockets, inherited_sockets
 from palatine_snmp_agent.settings import Settings
@@ -86,7 +94,10 @@ async def serve(ctx: Context) -> None:
         daemon[known] = len(instances)
 
     gate = UsmGate(engine, {})
-    instances = Instances(ctx.runtime_dir, tally, max_reply=ctx.settings.max_reply, on_change=changed, gate=gate)
+    views = HostViews(ctx.runtime_dir, *_shown(ctx.settings))
+    instances = Instances(
+        ctx.runtime_dir, tally, max_reply=ctx.settings.max_reply, on_change=changed, gate=gate, contexts=views
+    )
     door = HostDoor({}, gate, Desk(instances.contexts.view, ctx.settings.max_reply))
 
     def statistics() -> dict[str, Any]:
@@ -124,6 +135,13 @@ async def serve(ctx: Context) -> None:
 
 def _engine_id(settings: Settings) -> bytes:
     return parse_engine_id(settings.engine_id) if settings.engine_id else b""
+
+
+def _shown(settings: Settings) -> tuple[ber.Oid, Facts]:
+    """The base of the host's tables, and what its system group says."""
+    traps = any(fnmatchcase("authenticationFailure", one) for target in settings.targets for one in target.events)
+    system = settings.system
+    return ber.oid_arcs(ber.parse_oid(settings.base)), Facts(system.name, system.contact, system.location, traps)
 
 
 SPEC = Spec(name=DAEMON, doc=__doc__ or "", main=serve, tables=AGENT, config=Settings)

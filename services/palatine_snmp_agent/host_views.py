@@ -17,6 +17,7 @@ from palatine.codec import ber
 from palatine.counters import SegmentView
 from palatine.discovery import InstanceRef
 from palatine.errors import PeerError, ProtocolError
+from palatine.schema.notifications import DEFAULT_BASE
 from palatine_snmp_agent.host_scalars import Facts, own_scalars, snmp_group, system_group
 from palatine_snmp_agent.host_tree import HostTree
 from palatine_snmp_agent.readings import Pace, Reading
@@ -37,7 +38,7 @@ _log = structlog.get_logger()
 class HostViews:
     """The views of the host below `runtime`; owns the segments it opens."""
 
-    def __init__(self, runtime: Path, base: ber.Oid, facts: Facts | None = None) -> None:
+    def __init__(self, runtime: Path, base: ber.Oid = DEFAULT_BASE, facts: Facts | None = None) -> None:
         facts = facts or Facts()
         self._runtime = runtime
         self._pace = Pace()

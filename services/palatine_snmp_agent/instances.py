@@ -21,10 +21,10 @@ from palatine.discovery import InstanceRef, watch_instances
 from palatine.errors import PeerError, ProtocolError
 from palatine.handoff import Offer
 from palatine.handoff_client import fetch_offers
-from palatine_snmp_agent.contexts import Contexts
 from palatine_snmp_agent.desk import Desk
 from palatine_snmp_agent.doors import AppDoor
 from palatine_snmp_agent.forwarding import Forwarder
+from palatine_snmp_agent.host_views import HostViews
 from palatine_snmp_agent.responder import MAX_REPLY, Responder
 from palatine_snmp_agent.sockets import Endpoint
 from palatine_snmp_agent.tally import Tally
@@ -64,11 +64,12 @@ class Instances:
         max_reply: int = MAX_REPLY,
         on_change: Callable[[], None] = lambda: None,
         gate: UsmGate | None = None,
+        contexts: HostViews | None = None,
     ) -> None:
         self._runtime = runtime
         self._tally = tally
         self._gate = gate
-        self.contexts = Contexts()
+        self.contexts = contexts or HostViews(runtime)
         self._max_reply = max_reply
         self._on_change = on_change
         self._served: dict[str, Served] = {}
@@ -83,6 +84,7 @@ class Instances:
 
     async def _run(self) -> None:
         async with trio.open_nursery() as nursery, watch_instances(self._runtime) as changes:
+            nursery.start_soon(self.contexts.sweep)
             async for change in changes:
                 name = change.ref.name
                 if change.kind == "vanished":

@@ -12,7 +12,7 @@ from palatine.codec.snmp import MAX_COMMUNITY, MAX_DATAGRAM
 from palatine.codec.snmp_v3 import MAX_USER
 from palatine.daemon import Secret
 from palatine.errors import ProtocolError
-from palatine.schema.notifications import NOTIFICATIONS
+from palatine.schema.notifications import DEFAULT_BASE, NOTIFICATIONS
 from palatine_snmp_agent.access_policy import EVERYTHING, LEVELS, Families, Grant
 from palatine_snmp_agent.doors import Community
 from palatine_snmp_agent.engine import parse_engine_id
@@ -22,6 +22,7 @@ from palatine_snmp_agent.usm_gate import User
 
 #: The view that shows everything, unless the file defines one of that name.
 ALL: Final = "all"
+_ENTERPRISES: Final = (1, 3, 6, 1, 4, 1)
 #: Notifications that are not in our MIB but in SNMPv2-MIB.
 GENERIC: Final = ("coldStart", "warmStart", "authenticationFailure")
 EVENTS: Final = (*GENERIC, *(one.name for one in NOTIFICATIONS))
@@ -80,6 +81,24 @@ def _community(_: Any, field: _Field, value: Secret) -> None:
 def _positive(_: Any, field: _Field, value: float) -> None:
     if not value > 0:
         raise ValueError("must be more than 0", field)
+
+
+def _base(_: Any, field: _Field, value: str) -> None:
+    try:
+        below_enterprises = ber.oid_arcs(ber.parse_oid(value))[:6] == _ENTERPRISES
+    except ProtocolError as error:
+        raise ValueError(str(error), field) from error
+    if not below_enterprises:
+        raise ValueError(f"a base is below 1.3.6.1.4.1, and {value} is not", field)
+
+
+@attrs.frozen
+class SystemLine:
+    """What the system group says of the host; without a `name` it is the host's own."""
+
+    name: str = ""
+    contact: str = ""
+    location: str = ""
 
 
 @attrs.frozen
@@ -192,12 +211,14 @@ class TargetLine:
 
 @attrs.frozen
 class Settings:
-    """The file's keys. `listen` are the host's own sockets; apps bring theirs.
+    """The file's keys. `listen` are the host's own sockets; apps bring theirs. `base` is where the host's tables are.
 
     `max_reply` is octets of the longest reply; `engine_id`, in hex digits, replaces the one made at the first start.
     """
 
     listen: tuple[str, ...] = attrs.field(default=(), validator=_addresses)
+    base: str = attrs.field(default=".".join(map(str, DEFAULT_BASE)), validator=_base)
+    system: SystemLine = attrs.field(factory=SystemLine)
     max_reply: int = attrs.field(
         default=MAX_REPLY, validator=[attrs.validators.ge(LEAST_MAX_REPLY), attrs.validators.le(MAX_DATAGRAM)]
     )

@@ -1,0 +1,105 @@
+"""Looks at the counters of instances and of the emperor, and tells what happened; must never hold anybody up.
+
+A look costs a few system calls an instance. One that cannot be read is told nothing of, and looked at again.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from palatine.counters import SegmentView
+from palatine.errors import PeerError, ProtocolError
+from palatine.schema import VASSAL_STATES
+from palatine_snmp_agent.watch_policy import (
+    InstanceSeen,
+    Told,
+    Values,
+    VassalSeen,
+    WorkerSeen,
+    instance_news,
+    vassal_news,
+)
+
+#: Seconds between two looks.
+PACE: Final = 1.0
+
+Tell = Callable[[str, Values], None]
+Segments = Callable[[], Iterator[tuple[str, SegmentView]]]
+
+
+class Watch:
+    """Remembers what was seen last."""
+
+    def __init__(self, segments: Segments, emperor: Path, tell: Tell) -> None:
+        self._segments = segments
+        self._emperor = emperor
+        self._tell = tell
+        self._instances: dict[str, InstanceSeen] = {}
+        self._vassals: dict[str, VassalSeen] | None = None
+        self._uuid = b""
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            self.look()
+            await trio.sleep(PACE)
+
+    def look(self) -> None:
+        """Look once."""
+        seen: dict[str, InstanceSeen] = {}
+        for name, segment in self._segments():
+            try:
+                now = _instance(segment)
+            except (ProtocolError, KeyError, IndexError):  # another's file, cut short or strange: its owner's loss
+                continue
+            before = self._instances.get(name)
+            seen[name], told = (now, []) if before is None else instance_news(name, before, now)
+            self._tell_all(told)
+        self._instances = seen
+        self._look_at_vassals()
+
+    def _look_at_vassals(self) -> None:
+        try:
+            with SegmentView.open(self._emperor) as segment:
+                now = _vassals(segment)
+                same = segment.uuid == self._uuid
+                self._uuid = segment.uuid
+        except FileNotFoundError:
+            return  # no emperor at present: its vassals go on, and what it says next is compared with what it said
+        except (OSError, PeerError, ProtocolError, KeyError, IndexError):
+            return
+        if self._vassals is not None and (same or now):
+            self._tell_all(vassal_news(self._vassals, now))
+        self._vassals = now
+
+    def _tell_all(self, told: list[Told]) -> None:
+        for name, values in told:
+            self._tell(name, values)
+
+
+def _instance(segment: SegmentView) -> InstanceSeen:
+    server = segment.row("server")
+    workers = tuple(
+        WorkerSeen(slot["respawn_count"], slot["harakiri_count"], slot["last_exit_status"], slot["generation"])
+        for slot in segment.read("slots")
+    )
+    return InstanceSeen(
+        segment.uuid,
+        server["reload_failures"],
+        server["listen_queue"],
+        server["listen_queue_max"],
+        server["listen_queue_errors"],
+        workers,
+    )
+
+
+def _vassals(segment: SegmentView) -> dict[str, VassalSeen]:
+    seen = {}
+    for text, row in zip(segment.texts("vassals"), segment.read("vassals"), strict=True):
+        name = text.partition(b"\0")[0].decode("utf-8", "replace")
+        if name:
+            state = VASSAL_STATES[row["state"]] if row["state"] < len(VASSAL_STATES) else "unknown"
+            seen[name] = VassalSeen(row["pid"] > 0, bool(row["accepting"]), row["blacklist_level"], state)
+    return seen

@@ -18,6 +18,7 @@ from palatine.codec import uwsgi_packet
 from palatine.codec.http_chunked import ChunkedDecoder
 from palatine.codec.http_head import Head, HeadError, HeadParser
 from palatine.errors import ProtocolError
+from palatine_app_server.file_parts import FilePart, UnsentFile
 
 READ_BYTES: Final = 65536
 #: A body up to this size stays in memory; `post-buffering` replaces it.
@@ -57,6 +58,10 @@ class Next(enum.Enum):
     CLOSE = 3
     PING = 4  # the uwsgi protocol's: no request
     TURN = 5  # a pipelined request waits: `receive` reads it, when the others have had their turn
+
+
+#: Each of them ten times a request: an enum's members are looked up slowly.
+_WAIT, _SERVE, _CLOSE, _TURN = Next.WAIT, Next.SERVE, Next.CLOSE, Next.TURN
 
 
 class Listener(NamedTuple):
@@ -109,7 +114,7 @@ class Connection:
         self.environ: dict[str, Any] = {}
         self.head: Head | None = None
         self.body: IO[bytes] | None = None
-        self.unsent: memoryview | None = None
+        self.unsent: memoryview | UnsentFile | None = None
         self.closing = False  # nothing but `unsent` keeps it open
         self.pipelined = False  # `receive` has something to do though nothing comes from the client
         self._heads = heads or HeadParser(listener.variables)
@@ -134,15 +139,15 @@ class Connection:
         try:
             data = os.read(self.fd, READ_BYTES)
         except BlockingIOError:
-            return Next.WAIT
+            return _WAIT
         if not data:
-            return Next.CLOSE
+            return _CLOSE
         if self._lingering:
-            return Next.WAIT
+            return _WAIT
         # each piece of a body starts the clock anew; of a head only the first byte does
         begins = self.head is not None or not self._buffer
         step = self.advance(data)
-        if begins and step is Next.WAIT:
+        if step is _WAIT and begins:
             self.deadline = now + self._limits.read_seconds
         return step
 
@@ -156,23 +161,27 @@ class Connection:
     def finish(self, now: float) -> None:
         """The request was served and the connection is kept for the next one."""
         self.served += 1
-        self._reset()
+        self.environ = {}
+        if self.body is None and self.framed:
+            self.head = None
+        else:
+            self._reset()
         self.deadline = now + self._limits.idle_seconds
 
     def following(self) -> Next:
         """What to do after a response on a connection that is kept."""
         if self.unsent is not None:
             self.deadline = time.monotonic() + self._limits.write_seconds
-            return Next.WAIT
+            return _WAIT
         if not self._buffer:
-            return Next.WAIT
+            return _WAIT
         self.pipelined = True
-        return Next.TURN
+        return _TURN
 
     def ending(self) -> Next:
         """What to do after the last response: close, once the client has all of it."""
         if self.unsent is None:
-            return Next.CLOSE
+            return _CLOSE
         self.deadline = time.monotonic() + self._limits.write_seconds
         self.closing = True
         return Next.WAIT
@@ -189,11 +198,36 @@ class Connection:
         if rest is not None:
             self.unsent = self._send_slowly(rest, UNSENT_BYTES) or None
 
+    def send_file(self, head: bytes, part: FilePart) -> None:
+        """Send a head and a part of a file; whatever the client does not take at once becomes `unsent`."""
+        if part.length <= READ_BYTES:
+            body = os.pread(part.fd, part.length, part.start)
+            if len(body) < part.length:
+                raise ClientGoneError(f"the file ended {part.length - len(body)} bytes early")
+            self.send_last(head + body)
+            return
+        self.send(head)
+        self.unsent = UnsentFile(part)
+        self.unsent = self.unsent.pass_on(self)
+
+    def send_from(self, fd: int, start: int, length: int) -> int:
+        """Send of a file what the client takes now: how many bytes; ClientGoneError."""
+        try:
+            sent = os.sendfile(self.fd, fd, start, length)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise ClientGoneError(error.errno, error.strerror) from error
+        if not sent:
+            raise ClientGoneError("the file became shorter while it was sent")
+        return sent
+
     def flush(self, now: float) -> Next:
         """Send of `unsent` what the client takes now; ClientGoneError."""
         assert self.unsent is not None
-        rest = self._write(self.unsent)
-        if rest is None or len(rest) < len(self.unsent):
+        left = len(self.unsent)
+        rest = self._write(self.unsent) if isinstance(self.unsent, memoryview) else self.unsent.pass_on(self)
+        if rest is None or len(rest) < left:
             self.deadline = now + (self._limits.write_seconds if rest else self._limits.idle_seconds)
         self.unsent = rest
         if rest is not None:
@@ -219,6 +253,8 @@ class Connection:
     def close(self) -> None:
         """Close the descriptor and drop a body."""
         self._reset()
+        if isinstance(self.unsent, UnsentFile):
+            self.unsent.close()
         os.close(self.fd)
 
     def _write(self, data: bytes | memoryview) -> memoryview | None:
@@ -264,7 +300,7 @@ class Connection:
         self.environ["REMOTE_ADDR"] = self.peer
         if self.head.length == 0:
             self._buffer = buffer[end + 4 :]
-            return Next.SERVE
+            return _SERVE
         self._buffer = b""
         return self._expect_body(buffer[end + 4 :])
 

@@ -97,9 +97,10 @@ def make_spools(settings: AppSettings, cwd: str) -> None:
 def make_segment(settings: AppSettings, place: Place, bound: Sockets, cwd: str) -> Segment:
     """The instance's counters, published: readers see the instance from now on."""
     cores = settings.processes * settings.threads
+    points = settings.app.points
     rows = {
         "sockets": len(bound.requests), "slots": settings.processes, "workers": settings.processes,
-        "cores": cores, "activity": cores, "apps": cores, "locks": settings.locks + len(_LOCKS),
+        "cores": cores, "activity": cores, "apps": cores * len(points), "locks": settings.locks + len(_LOCKS),
         "snmp_values": SNMP_VALUES if settings.snmp else 0,
         "variables": cores if settings.stats_options["full_vars"] else 0,
         **commons.rows(settings),
@@ -114,7 +115,7 @@ def make_segment(settings: AppSettings, place: Place, bound: Sockets, cwd: str) 
         "needs": list(settings.companions),
         "sockets": [{"name": one.name, "proto": one.kind, "shared": 0, "can_offload": 0} for one in bound.requests],
         "offers": [{"kind": one.kind, "name": one.name} for one in bound.offered],
-        "apps": [{"id": 0, "modifier1": 0, "mountpoint": "", "chdir": ""}],
+        "apps": [{"id": n, "modifier1": 0, "mountpoint": point, "chdir": ""} for n, point in enumerate(points)],
         "locks": [{"name": f"user {number}"} for number in range(settings.locks)] + [{"name": name} for name in _LOCKS],
         **commons.labels(settings, cwd),
     }

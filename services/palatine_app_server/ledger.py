@@ -70,8 +70,8 @@ class Ledger:
         self._variables = segment.text("variables", row, bank) if segment.rows("variables") else None
         apps = segment.rows("apps") // segment.rows("cores")
         self._apps = [segment.cells("apps", row * apps + app, bank) for app in range(apps)]
-        self._app: memoryview | list[int] = self._apps[0]  # whose request is running
-        self._counted = self._app  # whose requests `begin` counts
+        self._app = self._apps[0]  # whose request is running
+        self._counted: memoryview | list[int] = self._app  # whose requests `begin` counts
         self._app_requests = segment.word("apps", "requests")
         self._app_exceptions = segment.word("apps", "exceptions")
         self._activity_text = ""

@@ -2,11 +2,12 @@
 
 import glob
 import importlib
+import importlib.machinery
 import importlib.util
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from palatine.errors import PalatineError
@@ -27,11 +28,27 @@ class AppSource(NamedTuple):
     python_path: tuple[str, ...] = ()
     virtualenv: str = ""
     chdir: str = ""
+    chdir2: str = ""  # entered once the apps are loaded
+    eval: str = ""  # Python code that defines the callable
+    paste: str = ""  # a PasteDeploy URI
+    mounts: tuple[tuple[str, str], ...] = ()  # mount point, file or module:callable
+    manage_script_name: bool = False
+    ignore_script_name: bool = False
+    no_default: bool = False
+    aliases: tuple[tuple[str, str], ...] = ()  # pymodule-alias: name, module or file
+    imports: tuple[str, ...] = ()  # modules or files imported before the app
+    argv: tuple[str, ...] = ()
 
     @property
     def named(self) -> bool:
         """Whether the config names an app at all."""
-        return bool(self.module or self.wsgi_file)
+        return bool(self.module or self.wsgi_file or self.eval or self.paste or self.mounts)
+
+    @property
+    def points(self) -> tuple[str, ...]:
+        """Where the apps with counters of their own are mounted; the rest of `applications` counts with the first."""
+        first = ("",) if self.module or self.wsgi_file or self.eval or self.paste else ()
+        return (*first, *(point for point, _what in self.mounts)) or ("",)
 
 
 def prepare_path(source: AppSource) -> None:
@@ -44,23 +61,43 @@ def prepare_path(source: AppSource) -> None:
         _enter_virtualenv(source.virtualenv)
 
 
-def load(source: AppSource) -> Callable[..., Any]:
-    """The app's callable; AppError with the reason when there is none."""
+def prepare_modules(source: AppSource) -> None:
+    """Install the module aliases and import what the config wants imported; AppError where that fails."""
+    try:
+        for name, what in source.aliases:
+            sys.modules[name] = _module(what)
+        for what in source.imports:
+            _module(what)
+    except AppError:
+        raise
+    except BaseException as error:  # an import may raise anything, SystemExit included
+        raise AppError(f"{type(error).__name__}: {error}") from error
+
+
+def load_object(source: AppSource) -> Any:
+    """The app's callable, or the dictionary `applications` of its module; AppError when there is neither."""
     try:
         if source.wsgi_file:
-            module = _import_file(source.wsgi_file)
-            return _resolve(module, source.callable or "application")
+            module = import_file(source.wsgi_file)
+            return resolve(module, source.callable or "application")
         name, _, attribute = source.module.partition(":")
         if name.endswith(".py") and os.path.exists(name):
-            return _resolve(_import_file(name), attribute or source.callable or "application")
-        return _resolve(importlib.import_module(name), attribute or source.callable or "application")
+            return resolve(import_file(name), attribute or source.callable or "application")
+        return resolve(importlib.import_module(name), attribute or source.callable or "application")
     except AppError:
         raise
     except BaseException as error:  # an app may raise anything while it is imported, SystemExit included
         raise AppError(f"{type(error).__name__}: {error}") from error
 
 
-def _resolve(module: Any, expression: str) -> Callable[..., Any]:
+def resolve(module: Any, expression: str) -> Any:
+    """What `expression`, a name or a call of one, is in `module`; its `applications` come first, as in uWSGI."""
+    for holder in (sys.modules.get("uwsgi"), module):
+        applications = getattr(holder, "applications", None)
+        if isinstance(applications, dict) and applications:
+            return {
+                key: getattr(module, app, None) if isinstance(app, str) else app for key, app in applications.items()
+            }
     factory = _CALL.fullmatch(expression)
     attribute = getattr(module, factory[1] if factory else expression, None)
     if attribute is None:
@@ -69,20 +106,26 @@ def _resolve(module: Any, expression: str) -> Callable[..., Any]:
         attribute = attribute()
     if not callable(attribute):
         raise AppError(f'"{expression}" in {module.__name__} is not callable')
-    found: Callable[..., Any] = attribute
-    return found
+    return attribute
 
 
-def _import_file(path: str) -> Any:
+def import_file(path: str) -> Any:
+    """The module in the file at `path`; AppError where there is none."""
     name = "uwsgi_file_" + re.sub(r"[^A-Za-z0-9]", "_", path.removesuffix(".py"))
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None or not os.path.exists(path):
-        reason = "not a Python file" if os.path.exists(path) else "No such file or directory"
-        raise AppError(f"unable to load app file {path}: {reason}")
+    if not os.path.exists(path):
+        raise AppError(f"unable to load app file {path}: No such file or directory")
+    # whatever it is called: app.wsgi is as good a name
+    spec = importlib.util.spec_from_file_location(name, path, loader=importlib.machinery.SourceFileLoader(name, path))
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def _module(what: str) -> Any:
+    return import_file(what) if what.endswith(".py") and os.path.exists(what) else importlib.import_module(what)
 
 
 def _expanded(pattern: str) -> Sequence[str]:

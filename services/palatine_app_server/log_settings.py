@@ -1,16 +1,13 @@
 """The log options of a config as one frozen value; ConfigError names the line that is wrong."""
 
 import re
-from collections.abc import Callable
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 from palatine.config import Config
-from palatine.errors import ConfigError
 from palatine_app_server import log_grammar
+from palatine_app_server.front_settings import each
 from palatine_app_server.log_grammar import Encoder, Logger, Route
 from palatine_app_server.request_log import RequestLogSettings
-
-T = TypeVar("T")
 
 _ON: Final = frozenset({"", "true", "1", "on", "yes"})
 #: Loggers of uWSGI that speak to a service we have nothing for, and what to use instead.
@@ -74,12 +71,12 @@ def read(config: Config) -> LogSettings:
         date_format=date_format,
         loggers=_loggers(config, "logger") + _loggers(config, "log-syslog") + _loggers(config, "log-socket"),
         request_loggers=_loggers(config, "req-logger"),
-        encoders=_each(config, "log-encoder", log_grammar.parse_encoder),
-        request_encoders=_each(config, "log-req-encoder", log_grammar.parse_encoder),
-        routes=_each(config, "log-route", log_grammar.parse_route),
-        request_routes=_each(config, "log-req-route", log_grammar.parse_route),
-        drains=_each(config, "log-drain", log_grammar.compile_pattern),
-        filters=_each(config, "log-filter", log_grammar.compile_pattern),
+        encoders=each(config, "log-encoder", log_grammar.parse_encoder),
+        request_encoders=each(config, "log-req-encoder", log_grammar.parse_encoder),
+        routes=each(config, "log-route", log_grammar.parse_route),
+        request_routes=each(config, "log-req-route", log_grammar.parse_route),
+        drains=each(config, "log-drain", log_grammar.compile_pattern),
+        filters=each(config, "log-filter", log_grammar.compile_pattern),
         packet_bytes=settings.integer("rsyslog-packet-size", 1024, minimum=64, maximum=65000),
         requests=_requests(config, date_format),
     )
@@ -123,16 +120,6 @@ def _loggers(config: Config, name: str) -> tuple[Logger, ...]:
             raise option.origin.error(f'logger "{logger.plugin}" {_ELSEWHERE}')
         loggers.append(logger)
     return tuple(loggers)
-
-
-def _each(config: Config, name: str, parse: Callable[[str], T]) -> tuple[T, ...]:
-    parsed = []
-    for option in config.settings.items(name):
-        try:
-            parsed.append(parse(option.value or ""))
-        except ConfigError as error:
-            raise option.origin.error(error.message) from error
-    return tuple(parsed)
 
 
 def _mode(config: Config) -> int:

@@ -20,7 +20,7 @@ from palatine_app_server.connection import ClientGoneError, Connection, Limits, 
 from palatine_app_server.ledger import Ledger
 from palatine_app_server.recycling import Recycling
 from palatine_app_server.request_log import Notes, RequestLog, RequestLogSettings, Served
-from palatine_app_server.response import DateHeader, FileWrapper, Response
+from palatine_app_server.response import FileWrapper, Response, http_date
 
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Any]
 
@@ -112,7 +112,9 @@ class Requests:
         self._app = None if isinstance(app, Handler) else app
         self._respond = Response if self._handler is None else self._handler.respond
         self._total_requests = total_requests
-        self._date = DateHeader()
+        self._harakiri_seconds = settings.harakiri_seconds
+        self._several = settings.threads > 1
+        self._date, self._date_until = "", 0  # formatted once a second; it would cost a tenth of a request
         self._pid = os.getpid()
         self._logs_requests = settings.request_log.wanted
         self._request_log = RequestLog(settings.request_log, self._write_request_line)
@@ -139,6 +141,7 @@ class Requests:
     def see_clock(self) -> None:
         """Look at the clock on the wall; between two looks, a second or so, the monotonic clock counts."""
         self._unix_offset = time.time() - time.monotonic()
+        self._date_until = 0
 
     def heads(self, listener: Listener) -> HeadParser:
         """The parser of the heads that come by `listener`.
@@ -152,22 +155,20 @@ class Requests:
 
     def answer(self, core: Core, connection: Connection, now: float) -> bool:
         """Call the app and send what it says; whether the connection lives on. The request was complete at `now`."""
-        head, ledger, seconds = connection.head, core.ledger, self._settings.harakiri_seconds
-        assert head is not None
+        assert connection.head is not None
+        _, keep_alive, _, http11 = connection.head
+        framed, ledger, seconds = connection.framed, core.ledger, self._harakiri_seconds
         environ = connection.environ
         if "wsgi.version" not in environ:
             environ = environ | self._wsgi_base
         get = environ.get
         started_us = int((now + self._unix_offset) * 1_000_000)
         method = environ["REQUEST_METHOD"]
+        if started_us >= self._date_until:
+            self._date = http_date(started_us // 1_000_000)
+            self._date_until = (started_us // 1_000_000 + 1) * 1_000_000
         response = self._respond(
-            connection,
-            core.may_keep,
-            self._date.at(started_us // 1_000_000),
-            connection.framed,
-            head.http11,
-            head.keep_alive,
-            connection.framed and method == "HEAD",
+            connection, core.may_keep, self._date, framed, http11, keep_alive, framed and method == "HEAD"
         )
         core.started, core.connection, core.response, core.notes = now, connection, response, None
         if ledger.shows_variables:
@@ -182,8 +183,8 @@ class Requests:
         if "HTTPS" in environ or "UWSGI_SCHEME" in environ:
             secure = get("HTTPS", "").lower() in _HTTPS
             environ["wsgi.url_scheme"] = get("UWSGI_SCHEME") or ("https" if secure else "http")
-        environ["wsgi.input"] = connection.body if connection.body is not None else io.BytesIO()
-        if self._settings.threads > 1:
+        environ["wsgi.input"] = connection.body or io.BytesIO()
+        if self._several:
             environ["uwsgi.core"] = core.id
         alive = self._call_app(core, environ, response) and response.keep_alive
         ended = core.ended = core.rested = time.monotonic()
@@ -239,6 +240,8 @@ class Requests:
         finally:
             close = getattr(result, "close", None)
             if close is not None:
+                if isinstance(result, FileWrapper) and result.sent:
+                    core.note().via = "sendfile"
                 self._close_result(core, close)
         return True
 
@@ -268,7 +271,8 @@ class Requests:
         notes = core.notes
         if "wsgi.version" in environ:
             environ = {key: value for key, value in environ.items() if isinstance(value, str) and "." not in key}
-        app = -1 if self._app is self._handler is None else 0 if notes is None else notes.app
+        nobody = self._app is None and self._handler is None
+        app = -1 if nobody else 0 if notes is None else notes.app
         self._request_log.consider(
             Served(
                 pid=self._pid,

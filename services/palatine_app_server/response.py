@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 
 from palatine.errors import PalatineError
 from palatine_app_server.connection import ClientGoneError
+from palatine_app_server.file_parts import FilePart, part_of
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
 
@@ -53,6 +54,9 @@ class Output(Protocol):
 
     def send_last(self, data: bytes) -> None:
         """The same for the end of the response, without waiting for a slow reader."""
+
+    def send_file(self, head: bytes, part: FilePart) -> None:
+        """Write the head and a part of a file, the end of the response, likewise."""
 
 
 class Response:
@@ -130,12 +134,18 @@ class Response:
         elif self._headers is not None:
             raise ResponseError("start_response called twice")
         self.status = _status_code(status)
+        self._content_length = -1
+        self._has_date = self._close = False
         # join and no f-string: bytes or numbers are the app's mistake and must not be sent as their repr()
         text = "\r\n".join([*map(": ".join, headers), ""])
         count = len(headers)
         if text.count("\n") != count or text.count("\r") != count or "\0" in text:
             raise ResponseError("a header holds a line end or NUL")
-        self._note_framing(headers)
+        kinds = _KINDS.get
+        for name, value in headers:
+            kind = kinds(name, _UNKNOWN)
+            if kind != _HARMLESS:
+                self._note_framing(kind, name, value)
         self._headers = text
         self._status = status
         self.header_count = count
@@ -158,6 +168,8 @@ class Response:
             body = result[0] if len(result) == 1 else b"".join(result)
             self.switches = len(result) or 1
             self._send_whole(body)
+            return
+        if isinstance(result, FileWrapper) and not self.head_sent and self._send_file(result):
             return
         for piece in result:
             self.switches += 1
@@ -187,6 +199,23 @@ class Response:
         self.keep_alive = False
         self._output = _Nowhere()
 
+    def _send_file(self, wrapper: "FileWrapper") -> bool:
+        """Send a regular file without reading it; whether that could be done."""
+        part = wrapper.part()
+        if part is None or self._content_length > part.length:
+            return False
+        if self._content_length >= 0:
+            part = part._replace(length=self._content_length)
+        head = self._head(part.length)
+        self.head_sent = wrapper.sent = True
+        self.switches = 1
+        self.body_bytes = part.length
+        if self._without_body or not part.length:
+            self._output.send_last(head)
+        else:
+            self._output.send_file(head, part)
+        return True
+
     def _send_whole(self, body: bytes) -> None:
         data = self._head(len(body))
         wrong = 0 <= self._content_length != len(body) and not self._without_body
@@ -214,27 +243,19 @@ class Response:
             f"the app declared a Content-Length of {self._content_length} and sent {self.body_bytes} bytes"
         )
 
-    def _note_framing(self, headers: list[tuple[str, str]]) -> None:
-        self._content_length = -1
-        self._has_date = self._close = False
-        kinds = _KINDS.get
-        for name, value in headers:
-            kind = kinds(name, _UNKNOWN)
-            if kind == _UNKNOWN:
-                kind = kinds(name.lower(), _HARMLESS)
-            if kind == _HARMLESS:
-                continue
-            if kind == _LENGTH:
-                if not value.isascii() or not value.isdigit():
-                    raise ResponseError(f"malformed Content-Length {value!r}")
-                self._content_length = int(value)
-            elif kind == _DATE:
-                self._has_date = True
-            elif kind == _CODING:
-                if self._framed:
-                    raise ResponseError("Transfer-Encoding is the server's business")
-            elif "close" in value.lower():
-                self._close = True
+    def _note_framing(self, kind: int, name: str, value: str) -> None:
+        if kind == _UNKNOWN:
+            kind = _KINDS.get(name.lower(), _HARMLESS)
+        if kind == _LENGTH:
+            if not value.isascii() or not value.isdigit():
+                raise ResponseError(f"malformed Content-Length {value!r}")
+            self._content_length = int(value)
+        elif kind == _DATE:
+            self._has_date = True
+        elif kind == _CODING and self._framed:
+            raise ResponseError("Transfer-Encoding is the server's business")
+        elif kind == _CONNECTION and "close" in value.lower():
+            self._close = True
 
     def _head(self, whole: int) -> bytes:
         """The bytes of the head; `whole` is the body's length where it is known, else -1."""
@@ -283,26 +304,18 @@ class _Nowhere:
 
     send_last = send
 
+    def send_file(self, head: bytes, part: FilePart) -> None:
+        del part
+        self.send(head)
 
-class DateHeader:
-    """IMF-fixdate (RFC 9110 5.6.7), formatted once a second: it would cost a tenth of a request."""
 
-    __slots__ = ("_second", "_text")
-
-    def __init__(self) -> None:
-        self._second = -1
-        self._text = ""
-
-    def at(self, now: int) -> str:
-        """The header value for unix time `now` in seconds. Two threads may format the same second: harmless."""
-        if now != self._second:
-            moment = time.gmtime(now)
-            self._text = (
-                f"{_DAYS[moment.tm_wday]}, {moment.tm_mday:02d} {_MONTHS[moment.tm_mon - 1]} {moment.tm_year} "
-                f"{moment.tm_hour:02d}:{moment.tm_min:02d}:{moment.tm_sec:02d} GMT"
-            )
-            self._second = now
-        return self._text
+def http_date(now: int) -> str:
+    """Unix time `now` in seconds as an IMF-fixdate (RFC 9110 5.6.7)."""
+    moment = time.gmtime(now)
+    return (
+        f"{_DAYS[moment.tm_wday]}, {moment.tm_mday:02d} {_MONTHS[moment.tm_mon - 1]} {moment.tm_year} "
+        f"{moment.tm_hour:02d}:{moment.tm_min:02d}:{moment.tm_sec:02d} GMT"
+    )
 
 
 class FileWrapper:
@@ -311,8 +324,13 @@ class FileWrapper:
     def __init__(self, file: Any, block_size: int = 65536) -> None:
         self._file = file
         self._block_size = block_size
+        self.sent = False  # by the kernel: nobody read it here
         if hasattr(file, "close"):
             self.close = file.close
+
+    def part(self) -> FilePart | None:
+        """What it wraps, where that is a regular file."""
+        return part_of(self._file)
 
     def __iter__(self) -> "FileWrapper":
         return self

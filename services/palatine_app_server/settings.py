@@ -4,11 +4,13 @@ import os
 from typing import Any, Final, NamedTuple
 
 from palatine.codec import alarm_grammar
+from palatine.codec.push_grammar import Wish
 from palatine.config import Config
 from palatine.errors import ConfigError
-from palatine_app_server import feature_settings, life_settings, log_settings
+from palatine_app_server import app_settings, feature_settings, front_settings, life_settings, log_settings
 from palatine_app_server.connection import BODY_MEMORY_BYTES, Limits
 from palatine_app_server.feature_settings import Features
+from palatine_app_server.front_settings import FrontSettings
 from palatine_app_server.life_settings import LifeSettings
 from palatine_app_server.loader import AppSource
 from palatine_app_server.log_settings import LogSettings
@@ -55,6 +57,8 @@ class AppSettings(NamedTuple):
     lazy_apps: bool
     need_app: bool
     app: AppSource
+    front: FrontSettings
+    catch_exceptions: bool
     limits: Limits
     harakiri_seconds: int
     mercy_seconds: int
@@ -75,12 +79,13 @@ class AppSettings(NamedTuple):
     runtime_dir: str
     state_dir: str
     features: Features
+    pushes: tuple[Wish, ...] = ()
 
     @property
     def companions(self) -> tuple[str, ...]:
         """The daemons this config cannot do without."""
         wanted = []
-        if any(wish.kind == "stats" for wish in self.daemon_sockets):
+        if self.pushes or any(wish.kind == "stats" for wish in self.daemon_sockets):
             wanted.append("stats-exporter")
         if self.snmp and any(wish.kind in {"snmp", "udp"} for wish in self.daemon_sockets):
             wanted.append("snmp-agent")
@@ -103,7 +108,6 @@ def read(config: Config) -> AppSettings:
             "no_cores": settings.flag("stats-no-cores"),
             "no_metrics": settings.flag("stats-no-metrics"),
             "full_vars": _full_vars(config),
-            "full_vars": _full_vars(config),
         },
         snmp=_snmp_wanted(config),
         snmp_null_unset=settings.flag("snmp-null-unset"),
@@ -114,14 +118,9 @@ def read(config: Config) -> AppSettings:
         master=settings.flag("master"),
         lazy_apps=settings.flag("lazy-apps") or settings.flag("lazy"),
         need_app=settings.flag("need-app"),
-        app=AppSource(
-            module=_text(config, "module"),
-            wsgi_file=_text(config, "wsgi-file"),
-            callable=_text(config, "callable"),
-            python_path=_values(config, "pythonpath"),
-            virtualenv=_text(config, "virtualenv"),
-            chdir=_text(config, "chdir"),
-        ),
+        app=app_settings.read(config),
+        front=front_settings.read(config),
+        catch_exceptions=settings.flag("catch-exceptions"),
         limits=_limits(config),
         harakiri_seconds=settings.integer("harakiri", 0),
         mercy_seconds=settings.integer("worker-reload-mercy", DEFAULT_MERCY_SECONDS),
@@ -140,8 +139,9 @@ def read(config: Config) -> AppSettings:
         options=_module_options(config),
         name=_text(config, "name") or _default_name(config),
         runtime_dir=_text(config, "runtime-dir"),
-        features=feature_settings.read(config),
         state_dir=_text(config, "state-dir"),
+        features=feature_settings.read(config),
+        pushes=_pushes(config),
     )
 
 
@@ -177,12 +177,13 @@ def _full_vars(config: Config) -> bool:
     return option is not None and option.value == "full"
 
 
-def _full_vars(config: Config) -> bool:
-    """Whether stats show all variables of a request (`stats-vars = full`) or the four of `request`."""
-    option = config.settings.given("stats-vars")
-    if option is not None and option.value not in {"full", "request"}:
-        raise option.origin.error(f"stats-vars takes full or request, not {option.value!r}")
-    return option is not None and option.value == "full"
+def _pushes(config: Config) -> tuple[Wish, ...]:
+    if not any(config.settings.given(name) for name in ("stats-push", "rrdtool", "carbon")):
+        return ()
+    from palatine_app_server import push_settings  # only whoever pushes pays for it
+
+    sockets = _request_sockets(config)
+    return push_settings.read(config, sockets[0].address if sockets else "")
 
 
 def _snmp_wanted(config: Config) -> bool:

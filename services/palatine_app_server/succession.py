@@ -23,7 +23,7 @@ VARIABLE: Final = "PALATINE_SOCKETS"
 #: What a new generation can change without another master.
 _GENERATIONAL: Final = frozenset({
     "app", "env", "unenv", "harakiri_seconds", "mercy_seconds", "lazy_apps", "need_app", "limits", "die_on_term",
-    "options", "vacuum", "life",
+    "options", "vacuum", "life", "front", "catch_exceptions",
 })  # fmt: skip
 
 
@@ -38,6 +38,8 @@ class Words(NamedTuple):
 
 def needs_successor(old: AppSettings, new: AppSettings) -> bool:
     """Whether the change from `old` to `new` is one a running master cannot make."""
+    if old.app.points != new.app.points:  # each has a row of counters
+        return True
     return any(getattr(old, name) != getattr(new, name) for name in AppSettings._fields if name not in _GENERATIONAL)
 
 

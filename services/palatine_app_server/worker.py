@@ -33,7 +33,7 @@ from palatine_app_server.connection import Connection, Listener, Next
 from palatine_app_server.ledger import Ledger
 from palatine_app_server.recycle_policy import RecycleSettings
 from palatine_app_server.recycling import Recycling
-from palatine_app_server.request import Core, Requests, WorkerSettings, WsgiApp, log
+from palatine_app_server.request import Core, Handler, Requests, WorkerSettings, WsgiApp, log
 
 TICK_SECONDS: Final = 1.0
 #: While draining: the sooner a worker is gone, the sooner its memory is.
@@ -66,6 +66,10 @@ _OUT: Final = select.EPOLLOUT
 _OUT_OF_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 
 
+#: Several of them a request: an enum's members are looked up slowly.
+_SERVE, _CLOSE, _PING = Next.SERVE, Next.CLOSE, Next.PING
+
+
 class Doors(NamedTuple):
     """The descriptors a worker inherits: where requests come from and how it hears of its master."""
 
@@ -85,7 +89,7 @@ class Worker:
         settings: WorkerSettings,
         doors: Doors,
         ledgers: Sequence[Ledger],
-        app: WsgiApp | None,
+        app: WsgiApp | Handler | None,
         *,
         on_signal: Callable[[int], None],
         total_requests: Callable[[], int],
@@ -227,19 +231,19 @@ class Worker:
         """Read from a connection and serve every request that is complete; then park or close it."""
         try:
             step = connection.receive(now) if connection.unsent is None else connection.flush(now)
-            if step is Next.SERVE:
+            if step is _SERVE:
                 step = connection.following() if self._requests.answer(core, connection, now) else connection.ending()
-            if step is Next.PING:
+            if step is _PING:
                 log("PING\n")
                 connection.pong()
-                step = Next.CLOSE
+                step = _CLOSE
         except HeadError as error:
             self._refuse(connection, error, now)
             return
         except OSError:
             core.ledger.count(core.ledger.read_errors)
-            step = Next.CLOSE
-        if step is Next.CLOSE:
+            step = _CLOSE
+        if step is _CLOSE:
             self._close(connection)
         else:
             self._park(connection)
@@ -247,13 +251,14 @@ class Worker:
     def _park(self, connection: Connection) -> None:
         if self._draining and connection.idle and self._dismissed(connection):
             return
-        events = self._events_for(connection)
+        simple = connection.unsent is None and not connection.pipelined
+        events = self._events if simple else self._events_for(connection)
         fd, watched = connection.fd, connection.watched
         connection.watched = events
         self._parked[fd] = connection  # before arming: another thread may get the event at once
         if watched < 0:
             self._epoll.register(fd, events)
-        elif self._one_shot or watched != events:
+        elif watched != events or self._one_shot:
             self._epoll.modify(fd, events)
 
     def _dismissed(self, connection: Connection) -> bool:

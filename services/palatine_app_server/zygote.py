@@ -25,12 +25,12 @@ from typing import Any, NamedTuple, NoReturn
 
 from palatine import exits
 from palatine.counters import Segment
-from palatine_app_server import channel, linux, loader
+from palatine_app_server import apps, channel, front, linux, loader
 from palatine_app_server.api import Api, ApiSettings
 from palatine_app_server.commons import Commons
 from palatine_app_server.ledger import Ledger
 from palatine_app_server.logs import Ends
-from palatine_app_server.request import WorkerSettings
+from palatine_app_server.request import Handler, WorkerSettings, WsgiApp
 from palatine_app_server.settings import AppSettings
 from palatine_app_server.worker import ORPHAN_SIGNAL, Doors, Worker, leave
 
@@ -166,6 +166,7 @@ def _work(worker: int, inheritance: Inheritance, api: Api, app: Any) -> int:
             request_log=settings.log.requests,
             request_log_fd=log_ends.requests,
             multiprocess=settings.processes > 1,
+            catch_exceptions=settings.catch_exceptions,
         ),
         doors,
         ledgers,
@@ -225,21 +226,16 @@ def _prepare(settings: AppSettings) -> None:
         os.environ.pop(name, None)
     for name, value in settings.env:
         os.environ[name] = value
-    sys.argv[:] = ["uwsgi"]
+    sys.argv[:] = ["uwsgi", *settings.app.argv]
     loader.prepare_path(settings.app)
 
 
-def _load(settings: AppSettings) -> Any:
-    started = time.monotonic()
-    if not settings.app.named:
-        sys.stderr.write("*** no app loaded. going in full dynamic mode ***\n")
-        return None
-    app = loader.load(settings.app)
-    sys.stderr.write(
-        f"WSGI app 0 (mountpoint='') ready in {int(time.monotonic() - started)} seconds "
-        f"on interpreter {hex(id(sys.modules))} pid: {os.getpid()} (default app)\n"
-    )
-    return app
+def _load(settings: AppSettings) -> WsgiApp | Handler | None:
+    loader.prepare_modules(settings.app)
+    loaded = apps.load_all(settings.app)
+    if settings.app.chdir2:
+        os.chdir(settings.app.chdir2)
+    return front.made(settings.front, settings.app, loaded)
 
 
 def _report(error: loader.AppError) -> None:

@@ -20,6 +20,13 @@ PROCESSES: Final = frozenset(
     for name in names.split()
 )
 
+#: What the stats-exporter pushes for an app.
+PUSHES: Final = frozenset(
+    "carbon carbon-freq carbon-hostname-dots carbon-id carbon-idle-avg carbon-max-retry carbon-name-resolve "
+    "carbon-no-workers carbon-retry-delay carbon-root carbon-timeout carbon-use-metrics rrdtool rrdtool-freq "
+    "stats-push stats-pusher-default-freq".split()
+)
+
 #: What runs and is shared beside the workers.
 FEATURES: Final = frozenset(
     "cron cron-harakiri cron2 farm mule mule-harakiri mule-msg-size mule-reload-mercy mules signal-bufsize spooler "
@@ -94,6 +101,41 @@ APP_SERVER: Final = frozenset(
         "rsyslog-packet-size",
         "master",
         "module",
+        "add-header",
+        "rem-header",
+        "static-map",
+        "static-map2",
+        "check-static",
+        "check-static-docroot",
+        "static-index",
+        "static-skip-ext",
+        "static-safe",
+        "mimefile",
+        "static-expires",
+        "static-expires-mtime",
+        "static-expires-path-info",
+        "static-expires-path-info-mtime",
+        "static-expires-uri",
+        "static-expires-uri-mtime",
+        "static-expires-type",
+        "static-expires-type-mtime",
+        "static-gzip",
+        "static-gzip-all",
+        "static-gzip-dir",
+        "static-gzip-ext",
+        "file-serve-mode",
+        "mount",
+        "manage-script-name",
+        "ignore-script-name",
+        "no-default-app",
+        "chdir2",
+        "eval",
+        "paste",
+        "pymodule-alias",
+        "import",
+        "shared-import",
+        "pyargv",
+        "catch-exceptions",
         "name",
         "need-app",
         "not-log-alarm",
@@ -118,6 +160,7 @@ APP_SERVER: Final = frozenset(
         "stats-minified",
         "stats-no-cores",
         "stats-no-metrics",
+        *PUSHES,
         "stats-vars",
         "stop",
         "threads",
@@ -201,6 +244,14 @@ READING: Final = frozenset(
 MEANINGLESS: Final = frozenset(
     [
         "auto-procname",
+        "honour-range",
+        "wsgi-env-behaviour",
+        "wsgi-strict",
+        "reload-os-env",
+        "offload-threads",
+        "max-apps",
+        "py-programname",
+        "py-executable",
         "enable-threads",
         "no-orphans",
         "py-call-osafterfork",

@@ -1,0 +1,36 @@
+"""The options that say where the app comes from, as one value; ConfigError names the line that is wrong."""
+
+from palatine.config import Config
+from palatine_app_server.front_settings import each, mounts, pair
+from palatine_app_server.loader import AppSource
+
+
+def read(config: Config) -> AppSource:
+    """The app's source in `config`."""
+    settings = config.settings
+
+    def text(name: str) -> str:
+        return settings.text(name, "") or ""
+
+    def texts(name: str) -> tuple[str, ...]:
+        return tuple(option.value or "" for option in settings.items(name))
+
+    paste = text("paste")
+    return AppSource(
+        module=text("module"),
+        wsgi_file=text("wsgi-file"),
+        callable=text("callable"),
+        python_path=texts("pythonpath"),
+        virtualenv=text("virtualenv"),
+        chdir=text("chdir"),
+        chdir2=text("chdir2"),
+        eval=text("eval"),
+        paste=paste or (f"config:{text('ini-paste')}" if text("ini-paste") else ""),
+        mounts=mounts(config),
+        manage_script_name=settings.flag("manage-script-name"),
+        ignore_script_name=settings.flag("ignore-script-name"),
+        no_default=settings.flag("no-default-app"),
+        aliases=each(config, "pymodule-alias", lambda value: pair(value, "a module's name, = and a module or file")),
+        imports=texts("shared-import") + texts("import"),
+        argv=tuple(text("pyargv").split()),
+    )

@@ -1,0 +1,97 @@
+"""Load every app a config names: the default one, mounts, a module's `applications`. Never in the master."""
+
+import os
+import sys
+import time
+import types
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+from palatine_app_server import loader
+from palatine_app_server.loader import AppError, AppSource
+
+WsgiApp = Callable[..., Any]
+
+
+class App(NamedTuple):
+    """A loaded app and where it is mounted; "" is the default."""
+
+    mountpoint: str
+    call: WsgiApp
+
+
+def load_all(source: AppSource) -> list[App]:
+    """The apps in uWSGI's order, each with its line in the log; AppError for the first that cannot be loaded."""
+    loaded: list[App] = []
+    default = False
+    for mountpoint, load in _wanted(source):
+        started = time.monotonic()
+        for app in _several(mountpoint, load()):
+            if any(app.mountpoint == other.mountpoint for other in loaded):
+                sys.stderr.write(f"mountpoint {app.mountpoint} already configured. skip.\n")
+                continue
+            is_default = not default and app.mountpoint in {"", "/"} and not source.no_default
+            default = default or is_default
+            sys.stderr.write(
+                f"WSGI app {len(loaded)} (mountpoint='{app.mountpoint}') ready in {int(time.monotonic() - started)} "
+                f"seconds on interpreter {hex(id(sys.modules))} pid: {os.getpid()}"
+                f"{' (default app)' if is_default else ''}\n"
+            )
+            loaded.append(app)
+    if not loaded:
+        sys.stderr.write("*** no app loaded. going in full dynamic mode ***\n")
+    return loaded
+
+
+def _wanted(source: AppSource) -> Iterator[tuple[str, Callable[[], Any]]]:
+    if source.module or source.wsgi_file:
+        yield "", lambda: loader.load_object(source)
+    if source.eval:
+        yield "", lambda: _evaluate(source.eval, source.callable)
+    if source.paste:
+        yield "", lambda: _paste(source.paste)
+    for mountpoint, what in source.mounts:
+        sys.stderr.write(f"mounting {what} on {mountpoint}\n")
+        yield mountpoint, partial(_mounted, source, what)
+
+
+def _several(mountpoint: str, found: Any) -> Iterator[App]:
+    """One app, or those of a dictionary that maps mount points to callables."""
+    if isinstance(found, dict):
+        for key, call in found.items():
+            if isinstance(key, str) and callable(call):
+                yield App(key, call)
+            else:
+                sys.stderr.write(f"skipping broken app {key}\n")
+        return
+    yield App(mountpoint, found)
+
+
+def _mounted(source: AppSource, what: str) -> Any:
+    if what.endswith(".ini"):
+        return _paste(f"config:{os.path.abspath(what)}")
+    if what.endswith((".py", ".wsgi")) and ":" not in what:
+        return loader.load_object(source._replace(wsgi_file=what, module=""))
+    return loader.load_object(source._replace(module=what, wsgi_file=""))
+
+
+def _evaluate(code: str, name: str) -> Any:
+    module = types.ModuleType("uwsgi_eval_config")
+    sys.modules[module.__name__] = module
+    try:
+        exec(compile(code, "uwsgi_eval_config", "exec"), module.__dict__)  # noqa: S102 - what the option is for
+    except BaseException as error:  # the config's code may raise anything
+        raise AppError(f"eval: {type(error).__name__}: {error}") from error
+    return loader.resolve(module, name or "application")
+
+
+def _paste(uri: str) -> Any:
+    try:
+        from paste.deploy import loadapp  # type: ignore[import-untyped,import-not-found,unused-ignore]  # the app's
+    except ImportError as error:
+        raise AppError("paste: PasteDeploy is not installed where the app is") from error
+    try:
+        return loadapp(uri)
+    except BaseException as error:
+        raise AppError(f"paste {uri}: {type(error).__name__}: {error}") from error

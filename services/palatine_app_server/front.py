@@ -1,0 +1,95 @@
+"""What happens to a request before its app has it: static files, the choice of the app, headers added and removed.
+
+Made once per worker where the config asks for any of it; a worker without such options calls its app directly.
+"""
+
+import os
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from palatine_app_server.apps import App
+from palatine_app_server.edited_response import EditedResponse
+from palatine_app_server.file_parts import FilePart, FileSlice
+from palatine_app_server.front_settings import FrontSettings
+from palatine_app_server.loader import AppSource
+from palatine_app_server.mounts import NOBODY, Mounts
+from palatine_app_server.request import Core, Handler, WsgiApp, log
+from palatine_app_server.response import FileWrapper, Response
+from palatine_app_server.static_files import Answer, StaticFiles
+
+
+def made(settings: FrontSettings, source: AppSource, apps: Sequence[App]) -> "WsgiApp | Handler | None":
+    """What a worker calls: the app itself where there is nothing else to do, None where there is no app."""
+    plain = len(apps) <= 1 and all(app.mountpoint == "" for app in apps) and not source.no_default
+    if settings.wanted or not plain:
+        return Front(settings, source, apps)
+    return apps[0].call if apps else None
+
+
+class Front(Handler):
+    """Answers a request itself, or calls the app it belongs to."""
+
+    def __init__(self, settings: FrontSettings, source: AppSource, apps: Sequence[App]) -> None:
+        self._apps = [app.call for app in apps]
+        self._counted = len(source.points)
+        self._static = StaticFiles(settings.static, lambda line: log(f"{line}\n")) if settings.static.wanted else None
+        self._mounts = Mounts(
+            [app.mountpoint for app in apps],
+            manage=source.manage_script_name,
+            ignore=source.ignore_script_name,
+            no_default=source.no_default,
+        )
+        self._edits = settings.headers
+
+    def respond(self, *arguments: Any) -> Response:
+        """The response to a request, with its headers edited where the config wants that."""
+        if not self._edits:
+            return Response(*arguments)
+        response = EditedResponse(*arguments)
+        response.edits = self._edits
+        return response
+
+    def handle(self, core: Core, environ: dict[str, Any], response: Response) -> Iterable[bytes]:
+        """The result to send; `start_response` was called, or is when the result is read."""
+        if self._static is not None:
+            answer = self._static.answer(environ, time.time())
+            if answer is not None:
+                return self._send_file(core, answer, response, environ["REQUEST_METHOD"])
+        return self._call(core, environ, response)
+
+    def _call(self, core: Core, environ: dict[str, Any], response: Response) -> Iterable[bytes]:
+        choice = self._mounts.choose(environ.get("SCRIPT_NAME", ""), environ.get("PATH_INFO", ""))
+        if choice.app == NOBODY:
+            log("--- no python application found, check your startup logs for errors ---\n")
+            core.note().app = NOBODY
+            response.keep_alive = False
+            return _plain(response, "500 Internal Server Error", "Internal Server Error")
+        environ["SCRIPT_NAME"], environ["PATH_INFO"] = choice.script_name, choice.path_info
+        core.ledger.enter_app(choice.app if choice.app < self._counted else 0)
+        if choice.app:
+            core.note().app = choice.app
+        result: Iterable[bytes] = self._apps[choice.app](environ, response.start_response)
+        return result
+
+    @staticmethod
+    def _send_file(core: Core, answer: Answer, response: Response, method: str) -> Iterable[bytes]:
+        core.note().app = NOBODY
+        core.ledger.count(core.ledger.static_requests)
+        response.start_response(answer.status, answer.headers)
+        if not answer.path or method == "HEAD":
+            response.without_body()
+            return []
+        return FileWrapper(open_slice(answer))
+
+
+def open_slice(answer: Answer) -> FileSlice:
+    """Open what `answer` sends; a link that was put there since it was looked at is not followed."""
+    fd = os.open(answer.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    return FileSlice(FilePart(fd, answer.start, answer.length))
+
+
+def _plain(response: Response, status: str, text: str) -> Iterable[bytes]:
+    body = text.encode()
+    response.start_response(status, [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body]

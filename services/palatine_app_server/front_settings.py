@@ -1,0 +1,125 @@
+"""The options about requests before the app has them, as one frozen value; ConfigError names the line that is wrong."""
+
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Final, NamedTuple, TypeVar
+
+from palatine.config import Config
+from palatine.errors import ConfigError
+from palatine_app_server.header_edits import HeaderEdits, parse_header
+from palatine_app_server.static_files import Expiry, StaticSettings
+
+T = TypeVar("T")
+
+_SERVE_MODES: Final = {
+    "nginx": "x-accel-redirect", "x-accel-redirect": "x-accel-redirect", "apache": "x-sendfile",
+    "x-sendfile": "x-sendfile",
+}  # fmt: skip
+#: Option → what it looks at; each has a twin that ends in -mtime. In the order uWSGI tries them.
+_EXPIRES: Final = (
+    ("static-expires", "file"),
+    ("static-expires-path-info", "path"),
+    ("static-expires-uri", "uri"),
+    ("static-expires-type", "type"),
+)
+
+
+class FrontSettings(NamedTuple):
+    """What is done for every request besides calling the app."""
+
+    static: StaticSettings = StaticSettings()
+    headers: HeaderEdits = HeaderEdits()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is anything to do."""
+        return self.static.wanted or bool(self.headers)
+
+
+def read(config: Config) -> FrontSettings:
+    """The options of `config`."""
+    return FrontSettings(
+        static=_static(config),
+        headers=HeaderEdits(
+            add=each(config, "add-header", parse_header),
+            remove=frozenset(each(config, "rem-header", str.lower)),
+        ),
+    )
+
+
+def mounts(config: Config) -> tuple[tuple[str, str], ...]:
+    """`mount = /path=app`: where and what."""
+    return each(config, "mount", lambda text: pair(text, "a mount point, = and an app"))
+
+
+def _static(config: Config) -> StaticSettings:
+    settings = config.settings
+
+    def texts(name: str) -> tuple[str, ...]:
+        return tuple(option.value or "" for option in settings.items(name))
+
+    def maps(name: str, *, keep: bool) -> tuple[tuple[str, str, bool], ...]:
+        pairs = each(config, name, lambda text: pair(text, "a mount point, = and a directory"))
+        return tuple((prefix, root, keep) for prefix, root in pairs)
+
+    return StaticSettings(
+        check=texts("check-static"),
+        maps=maps("static-map", keep=False) + maps("static-map2", keep=True),
+        docroot=settings.flag("check-static-docroot"),
+        indexes=texts("static-index"),
+        skip_endings=texts("static-skip-ext"),
+        safe=texts("static-safe"),
+        mime_files=texts("mimefile"),
+        expiries=_expiries(config),
+        packed_all=settings.flag("static-gzip-all"),
+        packed_prefixes=texts("static-gzip-dir"),
+        packed_suffixes=texts("static-gzip-ext"),
+        packed_patterns=each(config, "static-gzip", _pattern),
+        serve_mode=_SERVE_MODES.get(settings.text("file-serve-mode", "") or "", ""),
+    )
+
+
+def _expiries(config: Config) -> tuple[Expiry, ...]:
+    found: list[Expiry] = []
+    for name, subject in _EXPIRES:
+        for from_mtime in (False, True):
+            option = f"{name}-mtime" if from_mtime else name
+            found += each(config, option, partial(_expiry, subject=subject, from_mtime=from_mtime))
+    return tuple(found)
+
+
+def _expiry(text: str, *, subject: str, from_mtime: bool) -> Expiry:
+    """`regexp seconds`, or `type=seconds`."""
+    separator = "=" if subject == "type" and "=" in text else " "
+    what, _, seconds = text.rpartition(separator)
+    if not what or not seconds.strip().isdigit():
+        raise ConfigError(f"{text!r}: it takes what it is for, a {separator!r} and a number of seconds")
+    pattern = _pattern(re.escape(what.strip()) if subject == "type" else what)
+    return Expiry(subject, pattern, int(seconds), from_mtime)
+
+
+def each(config: Config, name: str, parse: Callable[[str], T]) -> tuple[T, ...]:
+    """Every value of a list option, parsed; ConfigError at its line."""
+    parsed = []
+    for option in config.settings.items(name):
+        try:
+            parsed.append(parse(option.value or ""))
+        except ConfigError as error:
+            raise option.origin.error(error.message) from error
+    return tuple(parsed)
+
+
+def pair(text: str, form: str) -> tuple[str, str]:
+    """The two sides of the first `=`; ConfigError that says what `form` it takes."""
+    first, equals, second = text.partition("=")
+    if not equals or not second:
+        raise ConfigError(f"{text!r}: it takes {form}")
+    return first, second
+
+
+def _pattern(text: str) -> "re.Pattern[str]":
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise ConfigError(f"{text!r} is not a regular expression: {error}") from error

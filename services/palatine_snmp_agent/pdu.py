@@ -17,7 +17,7 @@ from typing import Final
 from palatine.codec import ber, snmp
 from palatine.codec.snmp import Body, ErrorStatus, PduType, Version
 from palatine.errors import ProtocolError
-from palatine_snmp_agent.view import EXCEPTIONS, Target, View
+from palatine_snmp_agent.view import EXCEPTIONS, Target, View, Writer
 
 #: Cells without a value that one datagram may make the agent pass over: 2 ms at most.
 MAX_SKIPPED: Final = 5000
@@ -36,17 +36,27 @@ class RefusalError(Exception):
         self.index = index
 
 
-def answer(view: View, version: int, pdu_type: int, body: Body, room: int) -> list[bytes]:
+def answer(
+    view: View, version: int, pdu_type: int, body: Body, room: int, visited: list[Writer] | None = None
+) -> list[bytes]:
     """The varbinds, written, that answer a GetNext, GetBulk or Set; those of a GetBulk take at most `room` octets.
+
+    `visited` gets the cells looked at, those without a value included.
 
     Raises:
         RefusalError: they are refused.
     """
+    visited = [] if visited is None else visited
     if pdu_type == PduType.GET_NEXT:
-        return _get_next(view, version, body)
+        return _get_next(view, version, body, visited)
     if pdu_type == PduType.GET_BULK:
-        return _get_bulk(view, body, room)
+        return _get_bulk(view, body, room, visited)
     return _set(version, body)
+
+
+def is_one_column(version: int, body: Body) -> bool:
+    """Whether a GetNext or GetBulk asks for what follows one name, and nothing of that is hidden from it."""
+    return version != _V1 and len(body.varbinds) == 1 and body.non_repeaters <= 0
 
 
 def get(view: View, version: int, targets: Iterable[Target]) -> list[bytes]:
@@ -66,8 +76,8 @@ def get(view: View, version: int, targets: Iterable[Target]) -> list[bytes]:
     return written
 
 
-def _get_next(view: View, version: int, body: Body) -> list[bytes]:
-    walk = _Walk(view, hide_counter64=version == _V1)
+def _get_next(view: View, version: int, body: Body, visited: list[Writer]) -> list[bytes]:
+    walk = _Walk(view, visited, hide_counter64=version == _V1)
     written: list[bytes] = []
     try:
         for varbind in body.varbinds:
@@ -82,23 +92,22 @@ def _get_next(view: View, version: int, body: Body) -> list[bytes]:
     return written
 
 
-def _get_bulk(view: View, body: Body, room: int) -> list[bytes]:
+def _get_bulk(view: View, body: Body, room: int, visited: list[Writer]) -> list[bytes]:
     once = max(body.non_repeaters, 0)
     repetitions = min(max(body.max_repetitions, 0), MAX_REPETITIONS)
     names = [varbind.oid for varbind in body.varbinds]
     written: list[bytes] = []
     try:
         if once:
-            room = _rows(view, names[:once], 1, written, room)
-        _rows(view, names[once:], repetitions, written, room)
+            room = _rows(_Walk(view, visited), names[:once], 1, written, room)
+        _rows(_Walk(view, visited), names[once:], repetitions, written, room)
     except ProtocolError as error:
         raise RefusalError(ErrorStatus.GEN_ERR, 1) from error
     return written
 
 
-def _rows(view: View, names: list[bytes], repetitions: int, written: list[bytes], room: int) -> int:
+def _rows(walk: "_Walk", names: list[bytes], repetitions: int, written: list[bytes], room: int) -> int:
     """Add up to so many rows of what follows each name, as long as there is room; returns what is left of it."""
-    walk = _Walk(view, hide_counter64=False)
     columns = [walk.steps(name) for name in names]
     for row in islice(zip(*columns, strict=False), repetitions):  # a column that gives up ends them all
         for step in row:
@@ -121,9 +130,10 @@ def _set(version: int, body: Body) -> list[bytes]:
 class _Walk:
     """The steps one datagram makes through a view; counts the columns that came to the end."""
 
-    def __init__(self, view: View, *, hide_counter64: bool) -> None:
+    def __init__(self, view: View, visited: list[Writer], *, hide_counter64: bool = False) -> None:
         view.begin()
         self._view = view
+        self._visited = visited
         self._hide_counter64 = hide_counter64
         self._patience = MAX_SKIPPED
         self.ended = 0
@@ -135,8 +145,10 @@ class _Walk:
         """
         hide = self._hide_counter64
         last = ber.encode(ber.OBJECT_IDENTIFIER, oid)
+        visit = self._visited.append
         for name, write, _ in self._view.after(oid):
             varbind = write()
+            visit(write)
             if varbind and not (hide and _is_counter64(varbind, name)):
                 last = name
                 yield varbind

@@ -20,10 +20,12 @@ from palatine_snmp_agent.view import Target, View, Writer
 MAX_REPLY: Final = 1472
 #: Every manager takes this much: RFC 3417 section 3.2.1.
 LEAST_MAX_REPLY: Final = 484
-#: Sets of names whose GET is remembered, per socket: managers poll the same few over and over.
-REMEMBERED_GETS: Final = 32
-#: Octets of the longest GET remembered: one of 35 of uWSGI's names.
+#: Requests remembered for each community of a socket, the latest new ones: managers poll the same over and over.
+REMEMBERED: Final = 256
+#: Octets of the longest request remembered: a GET of 35 of uWSGI's names.
 REMEMBERED_OCTETS: Final = 600
+#: Cells looked at by the longest walk's step remembered.
+REMEMBERED_CELLS: Final = 200
 #: Lengths of an answer whose frames are remembered with a GET.
 _REMEMBERED_FRAMES: Final = 8
 
@@ -61,24 +63,29 @@ class Verdict(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """A GET read before: with whatever request-id it comes again, it is answered from these targets.
+    """A request read before: with whatever request-id it comes again, it is answered from these cells.
 
-    `frames` has, by the octets of the varbinds, what stands in the reply before the request-id and after it.
+    A Get (`targets` are its names) is answered if all have values; a step of a walk by the first `wanted` values there
+    are, since the cells are all that follow a name. `frames` has, by the octets of the varbinds, what stands in the
+    reply before the request-id and after it. A datagram that cannot be answered so is read as if it were the first.
     """
 
+    counter: str
     version: int
     body: bytes
     targets: tuple[Target, ...]
     writers: tuple[Writer, ...]
+    wanted: int
     frames: dict[int, tuple[bytes, bytes]]
 
 
 class Responder:
     """Answers what comes in on one socket, from one view; an empty community matches nothing.
 
-    A manager polls the same names over and over: its datagrams differ in their request-id only. What a GET came to is
-    remembered by all its octets before and after the request-id. The last one before it is its length, so a datagram
-    that agrees in all of them, community included, is the same GET and need not be read again.
+    A manager polls the same names over and over: its datagrams differ in their request-id only. What a request came to
+    is remembered by all its octets before and after the request-id. The last one before it is its length, so a datagram
+    that agrees in all of them, community included, is the same request and need not be read again. Only cells are
+    remembered, never values.
     """
 
     def __init__(self, view: View, community: bytes, max_reply: int = MAX_REPLY) -> None:
@@ -88,7 +95,7 @@ class Responder:
         self._heads = [snmp.write_head(version, community) for version in range(Version.V3)]
         self._room = self._max_reply - len(self._heads[0]) - _FRAME
         self._plans: dict[tuple[bytes, bytes], _Plan] = {}
-        # Where the request-id began in the last GET remembered of a length.
+        # Where the request-id began in the last request remembered of a length.
         self._request_id_at: dict[int, int] = {}
         self._generation = view.generation
 
@@ -102,21 +109,27 @@ class Responder:
             end = at + datagram[at - 1]
             plan = self._plans.get((datagram[:at], datagram[end:]))
             if plan is not None:
-                return self._answer_again(plan, datagram[at:end])
+                verdict = self._answer_again(plan, datagram[at:end])
+                if verdict is not None:
+                    return verdict
         return self._read(datagram)
 
-    def _answer_again(self, plan: _Plan, request_id: bytes) -> Verdict:
+    def _answer_again(self, plan: _Plan, request_id: bytes) -> Verdict | None:
+        """The verdict on a request remembered; None where it takes more than that."""
         self._view.begin()
         try:
             written = [write() for write in plan.writers]
         except ProtocolError:
             written = []
-        if all(written):
+        wanted = plan.wanted
+        if not all(written) or not written:
+            written = [varbind for varbind in written if varbind][:wanted]
+        if len(written) == wanted:
             varbinds = b"".join(written)
             frame = plan.frames.get(len(varbinds))
             if frame is not None:
-                return Verdict(GET, frame[0] + request_id + frame[1] + varbinds, 0, len(written))
-        return self._get(plan, request_id)
+                return Verdict(plan.counter, frame[0] + request_id + frame[1] + varbinds, 0, wanted)
+        return self._get(plan, request_id) if plan.targets else None
 
     def _read(self, datagram: bytes) -> Verdict:
         try:
@@ -135,23 +148,31 @@ class Responder:
             return self._refuse(counter, version, request_id, octets, RefusalError(ErrorStatus.TOO_BIG))
         if pdu_type == _GET:
             targets = tuple([self._view.target(varbind.oid) for varbind in body.varbinds])
-            plan = _Plan(version, octets, targets, tuple([target.write for target in targets]), {})
+            writers = tuple([target.write for target in targets])
+            plan = _Plan(GET, version, octets, targets, writers, len(targets), {})
             self._remember(datagram, envelope, plan)
             return self._get(plan, request_id)
+        visited: list[Writer] = []
         try:
-            written = pdu.answer(self._view, version, pdu_type, body, self._room)
-            return self._reply(counter, version, request_id, written)
+            written = pdu.answer(self._view, version, pdu_type, body, self._room, visited)
+            verdict = self._reply(counter, version, request_id, written)
         except RefusalError as refusal:
             return self._refuse(counter, version, request_id, octets, refusal)
+        if 0 < len(visited) <= REMEMBERED_CELLS and pdu.is_one_column(version, body) and not _ended(written):
+            plan = _Plan(counter, version, octets, (), tuple(visited), len(written), {})
+            self._frame(plan, verdict, written, request_id)
+            self._remember(datagram, envelope, plan)
+        return verdict
 
     def _remember(self, datagram: bytes, envelope: snmp.Envelope, plan: _Plan) -> None:
         if len(datagram) > REMEMBERED_OCTETS:
             return
         end = len(datagram) - len(envelope.body)
         at = end - len(envelope.request_id)
-        if len(self._plans) >= REMEMBERED_GETS:
-            self._plans.clear()
-        self._plans[datagram[:at], datagram[end:]] = plan
+        key = datagram[:at], datagram[end:]
+        if key not in self._plans and len(self._plans) >= REMEMBERED:
+            del self._plans[next(iter(self._plans))]
+        self._plans[key] = plan
         self._request_id_at[len(datagram)] = at
 
     def _get(self, plan: _Plan, request_id: bytes) -> Verdict:
@@ -161,12 +182,17 @@ class Responder:
             verdict = self._reply(GET, version, request_id, written)
         except RefusalError as refusal:
             return self._refuse(GET, version, request_id, plan.body, refusal)
+        self._frame(plan, verdict, written, request_id)
+        return verdict
+
+    @staticmethod
+    def _frame(plan: _Plan, verdict: Verdict, written: list[bytes], request_id: bytes) -> None:
+        """Remember what stands around the varbinds of a reply."""
         if len(plan.frames) < _REMEMBERED_FRAMES and verdict.reply is not None:
             size = sum(map(len, written))
             after = len(verdict.reply) - len(snmp.NO_ERROR) - len(ber.encode_length(size)) - 1 - size
             frame = verdict.reply[: after - len(request_id)], verdict.reply[after : len(verdict.reply) - size]
             plan.frames[size] = frame
-        return verdict
 
     def _reply(self, counter: str, version: int, request_id: bytes, written: list[bytes]) -> Verdict:
         """The reply without an error; RefusalError where it is too long."""
@@ -186,3 +212,8 @@ class Responder:
         # v2c's form; v1's too where the request itself is longer than a reply may be and cannot be sent back.
         status = int(ErrorStatus.TOO_BIG)
         return Verdict(counter, snmp.write_pdu(head, _RESPONSE, request_id, status, 0, b""), status)
+
+
+def _ended(written: list[bytes]) -> bool:
+    """Whether a walk's step came to the end, or to nothing."""
+    return not written or written[-1].endswith(snmp.END_OF_MIB_VIEW)

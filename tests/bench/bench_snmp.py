@@ -79,7 +79,9 @@ def main() -> int:
 
 
 def start_agent(programs: Runner, port: int) -> Server:
-    running = programs.start("palatine-snmp-agent")
+    config = programs.directory / "snmp-agent.yaml"
+    config.write_text("rate: {per-second: 0}\n")  # one client asks as fast as it can
+    running = programs.start("palatine-snmp-agent", "--config", str(config))
     running.wait_for("instance.serving")
     names = [f"{BASE}.{suffix}" for suffix in ("2.40", "1.1", "2.2", "1.31")] * 5
     questions = {

@@ -387,9 +387,9 @@ def test_remembered_gets_show_new_values(tmp_path: Path) -> None:
 
 def test_what_is_remembered_is_bounded(view: View) -> None:
     responder = Responder(view, b"foo")
-    for number in range(1, 300):
+    for number in range(1, 700):
         assert responder.answer(request(GET, f"2.{number}", "1.1")).reply is not None
-        assert len(responder._plans) <= module.REMEMBERED_GETS
+        assert len(responder._plans) <= module.REMEMBERED
     responder.answer(request(GET, *["2.40"] * 60))
     assert max(len(head) + len(tail) for head, tail in responder._plans) < module.REMEMBERED_OCTETS
 

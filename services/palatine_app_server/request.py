@@ -114,7 +114,7 @@ class Requests:
         self._total_requests = total_requests
         self._harakiri_seconds = settings.harakiri_seconds
         self._several = settings.threads > 1
-        self._date, self._date_until = "", 0  # formatted once a second; it would cost a tenth of a request
+        self._date, self._date_until = "", 0
         self._pid = os.getpid()
         self._logs_requests = settings.request_log.wanted
         self._request_log = RequestLog(settings.request_log, self._write_request_line)
@@ -143,6 +143,11 @@ class Requests:
         self._unix_offset = time.time() - time.monotonic()
         self._date_until = 0
 
+    def _format_date(self, now: int) -> None:
+        """Once a second: it would cost a tenth of a request. Two threads may do it at once: harmless."""
+        self._date = http_date(now)
+        self._date_until = (now + 1) * 1_000_000
+
     def heads(self, listener: Listener) -> HeadParser:
         """The parser of the heads that come by `listener`.
 
@@ -165,8 +170,7 @@ class Requests:
         started_us = int((now + self._unix_offset) * 1_000_000)
         method = environ["REQUEST_METHOD"]
         if started_us >= self._date_until:
-            self._date = http_date(started_us // 1_000_000)
-            self._date_until = (started_us // 1_000_000 + 1) * 1_000_000
+            self._format_date(started_us // 1_000_000)
         response = self._respond(
             connection, core.may_keep, self._date, framed, http11, keep_alive, framed and method == "HEAD"
         )
@@ -181,8 +185,7 @@ class Requests:
         if seconds:
             ledger.arm(int((now + seconds) * 1000))
         if "HTTPS" in environ or "UWSGI_SCHEME" in environ:
-            secure = get("HTTPS", "").lower() in _HTTPS
-            environ["wsgi.url_scheme"] = get("UWSGI_SCHEME") or ("https" if secure else "http")
+            environ["wsgi.url_scheme"] = _scheme(environ)
         environ["wsgi.input"] = connection.body or io.BytesIO()
         if self._several:
             environ["uwsgi.core"] = core.id
@@ -297,6 +300,12 @@ class Requests:
     def _write_request_line(self, line: str) -> None:
         with contextlib.suppress(OSError):  # a log that is full or gone costs no client its answer
             os.write(self._settings.request_log_fd, line.encode("latin-1", "replace") + b"\n")
+
+
+def _scheme(environ: dict[str, Any]) -> str:
+    """What a front end or a route says; else as uWSGI does."""
+    said: str = environ.get("UWSGI_SCHEME", "")
+    return said or ("https" if environ.get("HTTPS", "").lower() in _HTTPS else "http")
 
 
 def log(line: str) -> None:

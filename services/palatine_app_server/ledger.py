@@ -38,6 +38,7 @@ class Ledger:
         "_app_exceptions",
         "_app_requests",
         "_apps",
+        "_armed",
         "_average",
         "_cells",
         "_counted",
@@ -75,6 +76,7 @@ class Ledger:
         self._app_requests = segment.word("apps", "requests")
         self._app_exceptions = segment.word("apps", "exceptions")
         self._activity_text = ""
+        self._armed = False
         self.shows_variables = self._variables is not None  # `stats-vars = full`
         self._durations = segment.word("cores", DURATION_FIELDS[0])
         for name in _FIELDS:
@@ -142,12 +144,15 @@ class Ledger:
             self._variables.write(masked_variables(environ, self._variables.capacity))
 
     def arm(self, deadline_ms: int) -> None:
-        """The harakiri deadline of the running request on the monotonic clock, in milliseconds; 0 disarms."""
+        """The harakiri deadline of the running request on the monotonic clock, in milliseconds; 0 disarms, as `end`."""
+        self._armed = deadline_ms != 0
         self._cells[self.harakiri_deadline_ms] = deadline_ms
 
     def end(self, micros: int, tx: int) -> None:
         """The request is over: `micros` it took, `tx` bytes of head and body sent."""
         cells = self._cells
+        if self._armed:
+            self.arm(0)
         self._finished = finished = self._finished + 1
         cells[self.requests] = finished
         self._running = running = self._running + micros

@@ -193,8 +193,6 @@ class Requests:
         ended = core.ended = core.rested = time.monotonic()
         micros = int((ended - now) * 1_000_000)
         core.connection = core.response = None
-        if seconds:
-            ledger.arm(0)
         ledger.end(micros, response.body_bytes + response.header_bytes)
         if self._logs_requests or core.notes is not None:
             self._log(core, connection.environ, response, started_us, micros)
@@ -213,7 +211,7 @@ class Requests:
                 continue
             response.abandon()
             try:
-                os.write(connection.fd, _GATEWAY_TIMEOUT)
+                connection.interject(_GATEWAY_TIMEOUT)
             except OSError:
                 continue  # the client did not wait
 

@@ -9,6 +9,7 @@ packages() {
     need influxd influxdb
     need snmpget snmp
     need snmpd snmpd
+    need snmptrapd snmptrapd
     need smilint smitools
     need promtool prometheus
     need uwsgi-core uwsgi-core

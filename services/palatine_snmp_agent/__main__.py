@@ -27,6 +27,9 @@ DESCRIPTION
     A value nobody set is noSuchInstance (noSuchName in v1), and walks skip it. v1 walks also skip Counter64, which v1
     does not have; a v1 GET of exactly that name is answered, as uWSGI does.
 
+    `targets` are told by traps and informs of v1, v2c and v3: workers that died, harakiri, full listen queues, vassals
+    that came and went, failed reloads, wrong communities, and alarms whose action is snmptrap.
+
     The agent starts before or after the apps and restarts at any time: the masters keep their sockets, so a manager
     sees a delay and never a refusal. On a udp socket only datagrams that begin like SNMP are answered; others go back
     to the instance, which logs them.
@@ -35,9 +38,10 @@ FILES
     <runtime>/i/NAME/seg              counters of instance NAME
     <runtime>/i/NAME/handoff          where its master hands over sockets
     <runtime>/snmp-agent/seg, ctl     the agent's own counters, and its control endpoint
-    /etc/palatine/snmp-agent.yaml     listen, base, system, communities, users, groups, views, rate, max-reply,
+    /etc/palatine/snmp-agent.yaml     listen, base, system, targets, communities, users, groups, views, rate, max-reply,
                                       engine-id; operators, log-level: as for every daemon. See docs/snmp.md
     <state>/snmp-agent/engine.json    the SNMPv3 engine's id and how often it started
+    <state>/snmp-agent/journal.db     informs not acknowledged yet
 
 SECURITY
     Needs to read the segments and to connect to `handoff`: run it as a user of group palatine. It writes nothing but
@@ -52,97 +56,20 @@ DIAGNOSTICS
     malformed and throttled datagrams. The table `agent` of the agent's segment has the counters of SNMPv2-MIB's snmp
     group and of USM. Log events: instance.serving,
     instance.dropped, instance.waiting (with the reason), endpoint.no_community, udp.not_taken,
-    host_socket.failed, host.not_shown, host.no_view.
+    host_socket.failed, host.not_shown, host.no_view, notify.not_delivered, notify.expired, notify.target_gone.
 
 EXIT STATUS
     0 stopped as asked, 2 usage, 70 a fault of ours, 75 another agent serves this runtime directory, 77 no permission,
     78 bad configuration.
 """
 
-import os
 import sys
-from contextlib import closing
-from fnmatch import fnmatchcase
-from typing import Any
 
-import trio
-
-from palatine.codec import ber
-from palatine.daemon import Context, Spec, run
+from palatine.daemon import Spec, run
 from palatine.schema import AGENT
-from palatine_snmp_agent.desk import Desk
-from palatine_snmp_agent.doors import HostDoor
-from palatine_snmp_agent.engine import parse_engine_id, start_engine
-from palatine_snmp_agent.host_scalars import Facts
-from palatine_snmp_agent.host_views import HostViews
-from palatine_snmp_agent.instances import DAEMON, Instances
-from palatine_snmp_agent.listening import HostSockets, inherited_sockets
+from palatine_snmp_agent.instances import DAEMON
+from palatine_snmp_agent.service import serve
 from palatine_snmp_agent.settings import Settings
-from palatine_snmp_agent.tally import Tally
-from palatine_snmp_agent.usm_gate import UsmGate
-
-
-async def serve(ctx: Context) -> None:
-    """The daemon's main."""
-    engine = start_engine(ctx.state_dir / "engine.json", _engine_id(ctx.settings))
-    tally = Tally(ctx.segment.cells("agent"), lambda field: ctx.segment.word("agent", field))
-    tally.add("engine_boots", engine.boots)
-    daemon = ctx.segment.cells("daemon")
-    known = ctx.segment.word("daemon", "instances")
-
-    def changed() -> None:
-        daemon[known] = len(instances)
-
-    gate = UsmGate(engine, {})
-    views = HostViews(ctx.runtime_dir, *_shown(ctx.settings))
-    instances = Instances(
-        ctx.runtime_dir, tally, max_reply=ctx.settings.max_reply, on_change=changed, gate=gate, contexts=views
-    )
-    door = HostDoor({}, gate, Desk(instances.contexts.view, ctx.settings.max_reply))
-
-    def statistics() -> dict[str, Any]:
-        return {
-            "engine": {"id": engine.id.hex(), "boots": engine.boots, "time": engine.time()},
-            "sockets": [*host.statistics(), *instances.statistics()],
-            "sources": tally.sources.statistics(),
-            "sources_forgotten": tally.sources.forgotten,
-        }
-
-    async def take_up() -> None:
-        settings: Settings = ctx.settings
-        users = await trio.to_thread.run_sync(settings.v3_users, engine.id)
-        await host.listen(ctx.document, settings.listen)
-        gate.replace_users(users)
-        door.replace(settings.community_grants(), Desk(instances.contexts.view, settings.max_reply))
-        tally.sources.rate = settings.buckets()
-
-    async def reload() -> None:
-        await take_up()
-        instances.renew(ctx.settings.max_reply)
-
-    async with trio.open_nursery() as nursery:
-        host = HostSockets(nursery, tally, door)
-        with closing(host):
-            host.serve("systemd", inherited_sockets(os.environ))
-            await take_up()
-            ctx.on_statistics(statistics)
-            ctx.on_reload(reload)
-            nursery.start_soon(instances.run)
-            ctx.ready("serving instances as they come")
-            await ctx.draining.wait()
-            nursery.cancel_scope.cancel()
-
-
-def _engine_id(settings: Settings) -> bytes:
-    return parse_engine_id(settings.engine_id) if settings.engine_id else b""
-
-
-def _shown(settings: Settings) -> tuple[ber.Oid, Facts]:
-    """The base of the host's tables, and what its system group says."""
-    traps = any(fnmatchcase("authenticationFailure", one) for target in settings.targets for one in target.events)
-    system = settings.system
-    return ber.oid_arcs(ber.parse_oid(settings.base)), Facts(system.name, system.contact, system.location, traps)
-
 
 SPEC = Spec(name=DAEMON, doc=__doc__ or "", main=serve, tables=AGENT, config=Settings)
 

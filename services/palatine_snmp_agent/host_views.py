@@ -5,7 +5,7 @@ unless it had been told to stop, until one of its name comes again: an app that 
 morning, and not missed.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -80,6 +80,10 @@ class HostViews:
         An instance that comes again has another view than before.
         """
         return self.host if not context else self._views.get(context)
+
+    def segments(self) -> Iterator[tuple[str, SegmentView]]:
+        """Every instance's name and segment."""
+        return ((name, reading.segment) for name, reading in list(self._tree.instances.items()))
 
     def appear(self, ref: InstanceRef) -> None:
         """An instance is there, or has published another segment."""

@@ -69,7 +69,7 @@ class Instances:
         self._runtime = runtime
         self._tally = tally
         self._gate = gate
-        self.contexts = contexts or HostViews(runtime)
+        self.contexts = HostViews(runtime) if contexts is None else contexts
         self._max_reply = max_reply
         self._on_change = on_change
         self._served: dict[str, Served] = {}

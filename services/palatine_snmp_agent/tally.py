@@ -21,6 +21,9 @@ _STATUS_FIELDS: Final = {
     int(ErrorStatus.GEN_ERR): "out_gen_errs",
 }
 
+#: Counters of messages that are not authentic: RFC 3418, authenticationFailure.
+_STRANGERS: Final = NOT_AUTHENTIC | {BAD_COMMUNITY}
+
 
 @attrs.define
 class Source:
@@ -110,6 +113,8 @@ class Tally:
         self._names = word("in_total_req_vars")
         self._statuses = {status: word(field) for status, field in _STATUS_FIELDS.items()}
         self._words: dict[str, int] = {}
+        #: Called with the host of every message that is not authentic.
+        self.on_stranger: Callable[[str], None] = lambda _: None
 
     def admit(self, host: str, now: float) -> bool:
         """Whether a datagram of `host` may be looked at; one of a host that asks too fast is only counted."""
@@ -135,6 +140,8 @@ class Tally:
             if status in self._statuses:
                 cells[self._statuses[status]] += 1
         self.sources.note(host, verdict, now)
+        if counter in _STRANGERS:
+            self.on_stranger(host)
 
     def add(self, field: str, count: int = 1) -> None:
         """Count something that is no SNMP datagram; a negative `count` takes back what a level had."""

@@ -64,9 +64,8 @@ def instance_news(name: str, before: InstanceSeen, now: InstanceSeen) -> tuple[I
         told += [(what, {"instance": name, "worker": number, **values}) for what, values in news]
     failures = now.reload_failures - before.reload_failures
     if failures > 0:
-        told.append(
-            ("reloadFailed", {"instance": name, "count": failures, "message": "the generation before serves on"})
-        )
+        values: Values = {"instance": name, "count": failures, "message": "the generation before serves on"}
+        told.append(("reloadFailed", values))
     full, news = _queue_news(before, now)
     told += [(what, {"instance": name, **values}) for what, values in news]
     return now._replace(workers=tuple(workers), full=full), told
@@ -82,7 +81,7 @@ def _worker_news(before: WorkerSeen, now: WorkerSeen) -> tuple[WorkerSeen, list[
         told.append(("workerHarakiri", {"count": killed, "message": "a request took too long"}))
     if died and now.status and now.generation == before.generation:
         segfault = os.WIFSIGNALED(now.status) and os.WTERMSIG(now.status) == _SEGFAULT
-        values = {"status": now.status, "count": died, "message": ended(now.status)}
+        values: Values = {"status": now.status, "count": died, "message": ended(now.status)}
         told.append(("workerSegfault" if segfault else "workerDied", values))
     return now._replace(owed=owed - min(owed, spawned)), told
 
@@ -102,7 +101,7 @@ def _queue_news(before: InstanceSeen, now: InstanceSeen) -> tuple[bool, list[Tol
     calm = now.queue < now.queue_max * _CALM
     if dropped or (is_full and not before.full):
         message = f"{dropped} connections dropped" if dropped else "new connections will be refused"
-        values = {"queue": now.queue, "queueMax": now.queue_max, "count": max(dropped, 1), "message": message}
+        values: Values = {"queue": now.queue, "queueMax": now.queue_max, "count": max(dropped, 1), "message": message}
         return True, [("listenQueueFull", values)]
     return before.full and not calm, []
 

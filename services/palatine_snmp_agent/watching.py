@@ -46,13 +46,18 @@ class Watch:
             self.look()
             await trio.sleep(PACE)
 
+    def meet(self) -> None:
+        """Remember how instances are that are new, so that nothing is missed that happens to them from here on."""
+        for name, segment in self._segments():
+            if name not in self._instances and (now := _instance(segment)) is not None:
+                self._instances[name] = now
+
     def look(self) -> None:
         """Look once."""
         seen: dict[str, InstanceSeen] = {}
         for name, segment in self._segments():
-            try:
-                now = _instance(segment)
-            except (ProtocolError, KeyError, IndexError):  # another's file, cut short or strange: its owner's loss
+            now = _instance(segment)
+            if now is None:
                 continue
             before = self._instances.get(name)
             seen[name], told = (now, []) if before is None else instance_news(name, before, now)
@@ -79,20 +84,24 @@ class Watch:
             self._tell(name, values)
 
 
-def _instance(segment: SegmentView) -> InstanceSeen:
-    server = segment.row("server")
-    workers = tuple(
-        WorkerSeen(slot["respawn_count"], slot["harakiri_count"], slot["last_exit_status"], slot["generation"])
-        for slot in segment.read("slots")
-    )
-    return InstanceSeen(
-        segment.uuid,
-        server["reload_failures"],
-        server["listen_queue"],
-        server["listen_queue_max"],
-        server["listen_queue_errors"],
-        workers,
-    )
+def _instance(segment: SegmentView) -> InstanceSeen | None:
+    """What is to be seen; None in another's file that was cut short or is strange, which is its owner's loss."""
+    try:
+        server = segment.row("server")
+        workers = tuple(
+            WorkerSeen(slot["respawn_count"], slot["harakiri_count"], slot["last_exit_status"], slot["generation"])
+            for slot in segment.read("slots")
+        )
+        return InstanceSeen(
+            segment.uuid,
+            server["reload_failures"],
+            server["listen_queue"],
+            server["listen_queue_max"],
+            server["listen_queue_errors"],
+            workers,
+        )
+    except (ProtocolError, KeyError, IndexError):
+        return None
 
 
 def _vassals(segment: SegmentView) -> dict[str, VassalSeen]:

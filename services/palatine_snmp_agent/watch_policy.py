@@ -4,7 +4,6 @@ Nothing is asked of an app or an emperor, and nothing of theirs has to be up: th
 many times between two looks, which is then one notice with a count.
 """
 
-import os
 import signal
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
@@ -80,7 +79,7 @@ def _worker_news(before: WorkerSeen, now: WorkerSeen) -> tuple[WorkerSeen, list[
     if killed:
         told.append(("workerHarakiri", {"count": killed, "message": "a request took too long"}))
     if died and now.status and now.generation == before.generation:
-        segfault = os.WIFSIGNALED(now.status) and os.WTERMSIG(now.status) == _SEGFAULT
+        segfault = _signal(now.status) == _SEGFAULT
         values: Values = {"status": now.status, "count": died, "message": ended(now.status)}
         told.append(("workerSegfault" if segfault else "workerDied", values))
     return now._replace(owed=owed - min(owed, spawned)), told
@@ -88,11 +87,16 @@ def _worker_news(before: WorkerSeen, now: WorkerSeen) -> tuple[WorkerSeen, list[
 
 def ended(status: int) -> str:
     """A wait status in words."""
-    if not os.WIFSIGNALED(status):
-        return f"exited with code {os.waitstatus_to_exitcode(status)}"
-    number = os.WTERMSIG(status)
+    number = _signal(status)
+    if not number:
+        return f"exited with code {status >> 8 & 0xFF}"
     known = number in {*signal.Signals}
     return f"ended by {signal.Signals(number).name if known else f'signal {number}'}"
+
+
+def _signal(status: int) -> int:
+    """The signal that ended a process, 0 if it exited: wait(2)."""
+    return status & 0x7F
 
 
 def _queue_news(before: InstanceSeen, now: InstanceSeen) -> tuple[bool, list[Told]]:

@@ -12,7 +12,7 @@ import time
 import traceback
 import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from palatine.counters import Segment, SharedLock
 from palatine.errors import DeadlineError
@@ -22,6 +22,9 @@ from palatine_app_server.uwsgi_module.mules import Mules
 from palatine_app_server.uwsgi_module.seat import Seat
 from palatine_app_server.uwsgi_module.signals import Signals
 from palatine_app_server.uwsgi_module.spooling import Spooling
+
+if TYPE_CHECKING:  # loaded only where the config asks for it
+    from palatine_app_server.stores import Stores
 
 VERSION: Final = "2.0.31"
 #: uWSGI keeps 100 custom values; the first is number 1.
@@ -42,6 +45,7 @@ class ApiSettings(NamedTuple):
     locks: int  # user locks: `locks` option + 1
     lock_path: str
     alarm_message_bytes: int
+    quiet_caches: tuple[str, ...] = ()  # that do not say when they are full
 
 
 class Api:
@@ -56,6 +60,7 @@ class Api:
         self._started = int(time.time())
         self._signals = Signals(self.seat)
         self._mules = Mules(self.seat, commons.queues)
+        self._stores = commons.stores
         self._spooling = Spooling(self.seat, commons.spools, segment)
         self._snmp_lock = SharedLock(_path(settings.lock_path), 0)
         self._user_locks = [SharedLock(_path(settings.lock_path), slot) for slot in range(1, settings.locks + 1)]
@@ -137,6 +142,9 @@ class Api:
             offered |= self._snmp_functions()
         for group in (self._signals, self._mules, self._spooling):
             offered |= group.functions()
+        offered |= _without_caches()
+        if self._stores is not None:
+            offered |= _stored(self._stores, frozenset(settings.quiet_caches))
         for name, value in offered.items():
             setattr(module, name, value)
         return module
@@ -226,6 +234,37 @@ class Api:
         if not isinstance(community, str):
             raise TypeError(f"snmp_set_community() argument 1 must be str, not {type(community).__name__}")
         return self.seat.ask({"op": "community", "community": community[:72]})
+
+
+def _without_caches() -> dict[str, Any]:
+    """The cache functions where no cache is configured: uWSGI has them all the same."""
+
+    def find_nothing(*_arguments: Any) -> None:
+        """There is no cache."""
+
+    def refuse(_cache: str = "") -> None:
+        raise ValueError("no local uWSGI cache available")
+
+    verbs = ("get", "set", "update", "del", "exists", "clear", "inc", "dec", "mul", "div")
+    return {f"cache_{verb}": find_nothing for verb in verbs} | {"cache_num": lambda *_: 0, "cache_keys": refuse}
+
+
+def _stored(stores: "Stores", quiet: frozenset[str]) -> dict[str, Any]:
+    """Functions of what is configured; uWSGI has none of the others either."""
+    offered: dict[str, Any] = {}
+    if stores.caches:
+        from palatine_app_server.uwsgi_module.caching import Caching
+
+        offered |= Caching(dict(stores.caches), quiet).functions()
+    if stores.queue is not None:
+        from palatine_app_server.uwsgi_module.queueing import Queueing
+
+        offered |= Queueing(stores.queue).functions()
+    if stores.areas:
+        from palatine_app_server.uwsgi_module.areas import Areas
+
+        offered |= Areas(stores.areas).functions()
+    return offered
 
 
 def _palatine_version() -> str:

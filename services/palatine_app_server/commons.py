@@ -5,13 +5,17 @@ Queues and shared memory made here survive reloads; a config that changes them m
 
 import os
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from palatine_app_server import spool
 from palatine_app_server.feature_settings import Features
 from palatine_app_server.mule_queues import MuleQueues
 from palatine_app_server.settings import AppSettings
 from palatine_app_server.signals_table import SignalsTable
+
+if TYPE_CHECKING:  # loaded only where the config asks for it
+    from palatine_app_server.stores import Stores
 
 
 class Commons(NamedTuple):
@@ -20,6 +24,7 @@ class Commons(NamedTuple):
     signals: SignalsTable
     queues: MuleQueues | None
     spools: tuple[str, ...]  # absolute directories: of each spooler process, then those of others
+    stores: "Stores | None"
 
 
 def make_spools(features: Features, cwd: str, owner: tuple[int, int] | None) -> None:
@@ -32,8 +37,8 @@ def make_spools(features: Features, cwd: str, owner: tuple[int, int] | None) -> 
             os.chown(path, *owner)
 
 
-def make(settings: AppSettings, cwd: str, active: Callable[[int], bool]) -> Commons:
-    """Everything the config asks for; `active` says whether a worker takes requests."""
+def make(settings: AppSettings, cwd: str, locks: Path, active: Callable[[int], bool]) -> Commons:
+    """Everything the config asks for; `locks` is the lock file, `active` says whether a worker takes requests."""
     features = settings.features
     mules, farms = len(features.mules.programs), features.mules.farms
     return Commons(
@@ -45,7 +50,16 @@ def make(settings: AppSettings, cwd: str, active: Callable[[int], bool]) -> Comm
             os.path.realpath(os.path.join(cwd, directory))
             for directory in (*features.spoolers.directories, *features.spoolers.external)
         ),
+        stores=_stores(features, cwd, locks),
     )
+
+
+def _stores(features: Features, cwd: str, locks: Path) -> "Stores | None":
+    if not (features.caches or features.queue.slots or features.areas):
+        return None
+    from palatine_app_server import stores
+
+    return stores.make(features, cwd, locks)
 
 
 def rows(settings: AppSettings) -> dict[str, int]:
@@ -58,6 +72,7 @@ def rows(settings: AppSettings) -> dict[str, int]:
         "spoolers": spoolers,
         "spooler_tasks": spoolers,
         "crons": len(features.crons),
+        "caches": len(features.caches),
     }
 
 
@@ -74,4 +89,16 @@ def labels(settings: AppSettings, cwd: str) -> dict[str, list[dict[str, Any]]]:
             {"dir": os.path.realpath(os.path.join(cwd, directory))} for directory in features.spoolers.directories
         ],
         "crons": [{**job.time._asdict(), "command": job.command, "unique": int(job.unique)} for job in features.crons],
+        "caches": [
+            {
+                "name": cache.name,
+                "hash": cache.hash,
+                "hashsize": cache.hashsize,
+                "keysize": cache.keysize,
+                "max_items": cache.items,
+                "blocks": cache.blocks,
+                "blocksize": cache.blocksize,
+            }
+            for cache in features.caches
+        ],
     }

@@ -68,7 +68,7 @@ class Master:
         foundation.drop_privileges(settings, place)
         self._segment = foundation.make_segment(settings, place, self._sockets, words.cwd)
         self._logs = Logs(settings.log, settings.alarms, self._segment, settings.processes, log)
-        self._commons = commons.make(settings, words.cwd, self._takes_requests)
+        self._commons = commons.make(settings, words.cwd, place.directory / "lock", self._takes_requests)
         self._signals = self._commons.signals
         self._lifeline = os.pipe2(os.O_CLOEXEC)
         self._workers_end, self._own_end = channel.pair()
@@ -253,6 +253,7 @@ class Master:
             for bound in self._sockets.requests
         ]
         return Doors(listeners, self._lifeline[0], self._signals.readers(worker))
+                quiet_caches=tuple(cache.name for cache in settings.features.caches if cache.ignore_full),
 
     def _in_child(self) -> None:
         """Drop what only the master may hold: above all its end of the lifeline."""
@@ -419,6 +420,12 @@ class Master:
         rows = self._settings.processes * self._settings.threads
         return sum(self._segment.cells("cores", row, bank)[word] for row in range(rows) for bank in (0, 1))
 
+
+        stores = self._commons.stores
+        if stores is not None and (stores.caches or stores.queue):
+            from palatine_app_server import sweeper
+
+            yield sweeper.of(features, stores, self._segment, self._logs.say)
 
 def start(settings: AppSettings, place: Place, words: Words, reread: Callable[[], AppSettings]) -> int:
     """Run the master in this process; the exit code."""

@@ -29,9 +29,16 @@ PUSHES: Final = frozenset(
 
 #: What runs and is shared beside the workers.
 FEATURES: Final = frozenset(
-    "cron cron-harakiri cron2 farm mule mule-harakiri mule-msg-size mule-reload-mercy mules signal-bufsize spooler "
-    "spooler-chdir spooler-external spooler-frequency spooler-harakiri spooler-import spooler-max-tasks "
-    "spooler-ordered spooler-processes spooler-quiet unique-cron".split()
+    name
+    for names in (
+        "cache cache-blocksize cache-expire-freq cache-no-expire cache-report-freed-items cache-store",
+        "cache-store-sync cache2 queue queue-blocksize queue-store queue-store-sync sharedarea signal-bufsize",
+        "cron cron-harakiri cron2 unique-cron",
+        "farm mule mule-harakiri mule-msg-size mule-reload-mercy mules",
+        "spooler spooler-chdir spooler-external spooler-frequency spooler-harakiri spooler-import",
+        "spooler-max-tasks spooler-ordered spooler-processes spooler-quiet",
+    )
+    for name in names.split()
 )
 
 #: Canonical names the app-server acts on.

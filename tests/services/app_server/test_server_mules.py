@@ -3,8 +3,6 @@
 import os
 import signal
 
-import pytest
-
 from api_app import CALLING_APP, call, events, wait_event
 from app_server import AppServer, alive
 from running import Runner, wait_until
@@ -177,20 +175,3 @@ def test_harakiri(programs: Runner) -> None:
     assert "in waits_for" in output  # where it hung
     call(server, "uwsgi.mule_msg(b'alive', 1)")
     wait_event(server, "mule1 alive")
-
-
-@pytest.mark.parametrize(
-    ("words", "refusal"),
-    [
-        (("--farm", "f:1"), "invalid mule id: 1"),
-        (("--mules", "1", "--farm", "f"), "must be in the form name:mule"),
-        (("--mules", "x"), "mules=x: this is not a number"),
-        (("--cron", "nonsense"), "invalid cron syntax"),
-        (("--cron2", "week=x true"), "week=x"),
-        (("--cron2", "legion=l true"), "legions are not served"),
-    ],
-)
-def test_a_wrong_config_is_refused(programs: Runner, words: tuple[str, ...], refusal: str) -> None:
-    server = AppServer(programs, *words, wait=False)
-    assert server.running.wait() == 78
-    assert refusal in server.running.output()

@@ -174,7 +174,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 def spooler(task):
     with open(os.path.join(HERE, "real"), "ab") as file:
-        file.write(repr(sorted((str(key), value) for key, value in task.items() if key != "spooler_task_name")).encode())
+        items = [(str(key), value) for key, value in task.items() if key != "spooler_task_name"]
+        file.write(repr(sorted(items)).encode())
     return uwsgi.SPOOL_OK
 
 uwsgi.spooler = spooler

@@ -14,17 +14,17 @@ DESCRIPTION
     The document is uWSGI's, key for key, so uwsgitop, telegraf and uwsgi_exporter see what they always saw. HTTP
     clients and raw ones are told apart on one port: with stats-http a request is awaited for up to 4 seconds, without
     it a client that says nothing for 50 ms gets the document raw. `vars` has method, URI, host and peer of a running
-    request, nothing else.
+    request, with the app's `stats-vars = full` every variable; secrets are masked.
 
     With an HTTP address of its own the exporter also serves, for all instances together:
 
-        /                    a page that shows them live; needs nothing from elsewhere
-        /metrics             Prometheus text format, with uwsgi_exporter's names
-        /api/v1/instances    the same as JSON
-        /api/v1/events       the same once a second, as server-sent events
+        /                    a page that shows them live, with hours of history; needs nothing from elsewhere
+        /metrics             Prometheus text format or OpenMetrics, with uwsgi_exporter's names and more
+        /probe?target=ADDR   the metrics of one stats socket, where `probe` allows
+        /api/v1/...          JSON, described at /api/v1/openapi.json; /api/v1/events live
 
     The exporter starts before or after the apps and restarts at any time: the masters keep their sockets, so a client
-    sees a delay and never a refusal. Not yet: OpenMetrics, /probe, history on the page.
+    sees a delay and never a refusal.
 
 OPTIONS
     --http HOST:PORT    serve pages and metrics there (default: what the file says; none without it)
@@ -35,7 +35,7 @@ FILES
     <runtime>/emperor/handoff           where the emperor hands over its own
     <state>/push/TARGET/                what TARGET has not got yet
     <runtime>/stats-exporter/seg, ctl   the exporter's own counters, and its control endpoint
-    /etc/palatine/stats-exporter.yaml   http: {listen: 127.0.0.1:9117}
+    /etc/palatine/stats-exporter.yaml   http: {listen: 127.0.0.1:9117, user: ops, password: {file: PATH}}
                                         push: {influxdb: [{url: "http://127.0.0.1:8086", database: uWSGI}]}
                                         and more targets: docs/stats-push.md; HUP rereads this section
                                         operators, log-level: as for every daemon
@@ -43,8 +43,9 @@ FILES
 SECURITY
     Needs to read the segments and to connect to `handoff`: run it as a user of group palatine. Everything it serves is
     read-only. The stats sockets are where the apps' configs put them; whoever can connect sees URIs of running
-    requests. The page has no login: leave it on loopback or put a proxy with one before it. Clients, documents and
-    waits are bounded; one instance's listener or counters, however odd, cannot hold up another's.
+    requests. Pages have no login unless `http` has `user` and `password` or, on loopback, `proxy-header`.
+    Clients, documents and waits are bounded; one instance's listener or counters, however odd, cannot hold up
+    another's.
 
 DIAGNOSTICS
     `ctl status` shows the sockets served and counts; the table `exporter` of the exporter's segment has them too.
@@ -62,15 +63,9 @@ import attrs
 
 from palatine.daemon import Context, Spec, run
 from palatine.schema import EXPORTER
+from palatine_stats_exporter.access import Http, check
 from palatine_stats_exporter.instances import DAEMON
 from palatine_stats_exporter.push.settings import Push
-
-
-@attrs.frozen
-class Http:
-    """Where pages and metrics are served."""
-
-    listen: str
 
 
 @attrs.frozen
@@ -91,7 +86,11 @@ async def serve(ctx: Context) -> None:
     from palatine_stats_exporter.service import serve as serve_all
 
     settings: Settings = ctx.settings
-    await serve_all(ctx, ctx.args.http or (settings.http.listen if settings.http else ""))
+    http = attrs.evolve(
+        settings.http or Http(), listen=ctx.args.http or (settings.http.listen if settings.http else "")
+    )
+    check(http)
+    await serve_all(ctx, http)
 
 
 SPEC = Spec(

@@ -5,16 +5,24 @@ keeps its last numbers, marked as not alive, until its directory goes.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
 from palatine.counters import SegmentView
 from palatine.errors import PalatineError
-from palatine.schema import SERVER_STATES
+from palatine.schema import INSTANCE, SERVER_STATES
 from palatine_stats_exporter.document import app_labels
 from palatine_stats_exporter.instances import Served
 from palatine_stats_exporter.reading import Columns, Reader, label_number, label_text
+
+#: Tables that are shown row by row, with one key and no text, by what their rows are called.
+PARTS: Final = {
+    table.name: table.key[0]
+    for table in INSTANCE
+    if len(table.key) == 1 and not table.text_bytes and table.key[0] not in {"worker", "socket", "lock", "value"}
+    and table.name not in {"caches", "metrics"}
+}  # fmt: skip
 
 
 @attrs.frozen
@@ -29,7 +37,9 @@ class Facts:
         columns: the numbers of its workers, cores and apps.
         cores: cores of a worker.
         apps: labels of its apps.
-        sockets, caches: labels and numbers of each, together.
+        sockets, caches, metrics: labels and numbers of each, together.
+        totals: sums over all cores of what is counted of them and stands in no column.
+        parts: the same for tables uWSGI's stats do not have or seldom: spoolers, mules, crons...
     """
 
     name: str
@@ -41,6 +51,9 @@ class Facts:
     apps: list[dict[str, Any]]
     sockets: list[dict[str, Any]]
     caches: list[dict[str, Any]]
+    metrics: list[dict[str, Any]] = attrs.field(factory=list)
+    totals: Mapping[str, int] = attrs.field(factory=dict)
+    parts: Mapping[str, list[dict[str, Any]]] = attrs.field(factory=dict)
 
     @property
     def state(self) -> str:
@@ -79,6 +92,15 @@ class Board:
                 unreadable.append(Unreadable(name, str(error) or repr(error)))
         return facts, unreadable
 
+    def one(self, name: str) -> Facts | None:
+        """One instance as it is now; None if there is none of that name, or it cannot be read at present."""
+        served = self._served.get(name)
+        try:
+            return self._read(name, served) if served else None
+        except (PalatineError, OSError, LookupError, ValueError):  # `look` says why
+            self._forget(name)
+            return None
+
     def close(self) -> None:
         """Close all segments."""
         for name in list(self._readers):
@@ -91,18 +113,20 @@ class Board:
             reader = None
         if reader is None:
             reader = self._opened(name, served)
-        view = reader.view
-        server = view.row("server")
+        view, snapshot = reader.view, reader.snapshot()
         return Facts(
             name,
             served.addresses[0] if served.addresses else "",
             view.alive(),
-            server,
-            reader.read(),
+            view.row("server"),
+            reader.decode(snapshot, reader.activity(snapshot)),
             reader.cores,
             [app_labels(view, index) for index in range(reader.apps)],
             list(_rows(view, "sockets")),
             list(_rows(view, "caches")),
+            list(_rows(view, "metrics")),
+            reader.core_totals(snapshot),
+            {table: list(_rows(view, table)) for table in PARTS if table in view.tables and view.rows(table)},
         )
 
     def _opened(self, name: str, served: Served) -> Reader:
@@ -120,43 +144,9 @@ class Board:
             reader.view.close()
 
 
-def summary(facts: Facts) -> dict[str, Any]:
-    """One instance for the page and the API: totals, and a row for each worker."""
-    workers, server = facts.columns.workers, facts.server
-    status = [str(word) for word in workers["status"]]
-    listed = [dict(zip(workers, numbers, strict=True)) for numbers in zip(*workers.values(), strict=True)]
-    for index, worker in enumerate(listed):
-        worker["in_request"] = sum(facts.columns.cores["in_request"][index * facts.cores : (index + 1) * facts.cores])
-    return {
-        "name": facts.name,
-        "state": facts.state,
-        "alive": facts.alive,
-        "address": facts.address,
-        **{key: server.get(key, 0) for key in ("pid", "uid", "started", "generation", "reloads", "last_reload")},
-        **{key: server.get(key, 0) for key in ("listen_queue", "listen_queue_max", "requests_lost")},
-        **{key: _total(workers[key]) for key in ("requests", "exceptions", "harakiri_count", "respawn_count", "tx")},
-        **{key: _total(workers[key]) for key in ("rss", "running_time")},
-        "avg_rt": _mean(workers["avg_rt"]),
-        "in_request": sum(facts.columns.cores["in_request"]),
-        "cores": facts.cores,
-        "status": {word: status.count(word) for word in sorted(set(status))},
-        "sockets": facts.sockets,
-        "workers": listed,
-    }
-
-
-def _total(column: Iterable[int | str]) -> int:
-    return sum(int(number) for number in column)
-
-
-def _mean(column: Iterable[int | str]) -> int:
-    numbers = [int(number) for number in column if number]
-    return sum(numbers) // len(numbers) if numbers else 0
-
-
 def _rows(view: SegmentView, table: str) -> Iterable[dict[str, Any]]:
     """Labels and numbers of each row of a table, labels made safe."""
-    for index, numbers in enumerate(view.read(table) if table in view.tables else []):
+    for index, numbers in enumerate(view.read(table) if table in view.tables and view.rows(table) else []):
         said = view.row_labels(table, index)
         labels: dict[str, Any] = {
             key: label_text(value) if isinstance(value, str) else label_number(value) for key, value in said.items()

@@ -11,6 +11,7 @@ from palatine.codec.masking import masked_url
 from palatine.codec.segment_rows import read_latch
 from palatine.counters import SegmentView
 from palatine.errors import ProtocolError
+from palatine.schema import COUNTER, U64
 from palatine_stats_exporter.snapshot import Column, Copier, Cut, Memo, Snapshot, summed
 
 #: Keys of a worker's and a core's numbers in the order of uWSGI's document, and what varies about an app.
@@ -106,6 +107,9 @@ class Reader:
         self._known: dict[bytes, bytes] = {}
         self._latches, self._stride = activity.text_offset, activity.stride
         self._latch_bytes, self._text_bytes = activity.stride - activity.text_offset, activity.table.text_bytes
+        self._beside = [
+            field.name for field in cores.table.fields if field.kind == COUNTER and field.name not in CORE_KEYS
+        ]
         self._copier = Copier(view, shown)
         self.tables = self._copier.tables
 
@@ -133,7 +137,7 @@ class Reader:
         bank = self._bank(snapshot)
         cores, apps = tables["cores"].cut(snapshot, bank), tables["apps"].cut(snapshot, bank)
         slots, own = tables["slots"].cut(snapshot), tables["workers"].cut(snapshot, bank)
-        core_columns = {key: cores.total(key) for key in CORE_KEYS}
+        core_columns = {key: cores.total(key) for key in (*CORE_KEYS, "exceptions")}
         in_request = core_columns["in_request"] = self._memo("in_request", _flags, core_columns["in_request"])
         return Columns(
             self._worker_columns(slots, own, cores, core_columns),
@@ -141,6 +145,11 @@ class Reader:
             self._app_columns(apps),
             self._busy(cores, [row for row, busy in enumerate(in_request) if busy], bank, activity) if activity else {},
         )
+
+    def core_totals(self, snapshot: Snapshot) -> dict[str, int]:
+        """Sums over all cores of what is counted of them beside CORE_KEYS: time by state, durations by bucket."""
+        cores = self.tables["cores"].cut(snapshot, self._bank(snapshot))
+        return {name: sum(cores.total(name)) & U64 for name in self._beside}
 
     def _worker_columns(
         self, slots: Cut, own: Cut, cores: Cut, core_columns: Mapping[str, Column]

@@ -1,6 +1,7 @@
 """The daemon's parts put together: serving thread, instances, pages, and the counters of what they did."""
 
 import resource
+import time
 from contextlib import closing
 from functools import partial
 from typing import Final
@@ -10,9 +11,12 @@ import trio
 
 from palatine.counters import Segment
 from palatine.daemon import Context
+from palatine_stats_exporter.access import Http
 from palatine_stats_exporter.board import Board
+from palatine_stats_exporter.history import FINE_SECONDS
 from palatine_stats_exporter.instances import Instances
 from palatine_stats_exporter.live import Live
+from palatine_stats_exporter.neighbours import Neighbours
 from palatine_stats_exporter.pages import Pages
 from palatine_stats_exporter.push.targets import Pushing
 from palatine_stats_exporter.push.targets import Tally as PushTally
@@ -25,14 +29,14 @@ _ROUND_SECONDS: Final = 3.0
 _log = structlog.get_logger()
 
 
-async def serve(ctx: Context, address: str) -> None:
-    """Serve until the daemon drains; `address` is where pages go, "" for none. `ctx.settings.push` is followed."""
+async def serve(ctx: Context, http: Http) -> None:
+    """Serve until the daemon drains; pages where `http` says. `ctx.settings.push` is followed."""
     allow_descriptors()
     server = StatsServer(on_error=Complaints().say)
     counts = Counts(ctx.segment, server.tally)
     instances = Instances(ctx.runtime_dir, server, on_change=lambda: counts.instances(instances))
-    board = Board(instances.served)
-    pages = Pages(board)
+    board, neighbours = Board(instances.served), Neighbours(ctx.runtime_dir)
+    pages = Pages(board, neighbours, http.probe)
     pushing = Pushing(lambda: board.look()[0], ctx.state_dir)
     counts.pushing = pushing.tally
     ctx.on_statistics(
@@ -48,19 +52,20 @@ async def serve(ctx: Context, address: str) -> None:
 
     await reload()
     ctx.on_reload(reload)
-    with closing(board):
+    with closing(board), closing(neighbours):
         async with trio.open_nursery() as outer, trio.open_nursery() as nursery:
             nursery.start_soon(keep_running, server)
             nursery.start_soon(instances.run)
             nursery.start_soon(pushing.run)
             nursery.start_soon(_rounds, server, counts, pages)
-            if address:
+            if http.listen:
                 from palatine_stats_exporter import web  # hypercorn is a third of the start-up
 
-                live = Live(pages.state)
+                live = Live(pages.live, time.time)
                 nursery.start_soon(live.run)
-                application = web.Application(pages.paths(), live, ctx.draining, pages.count)
-                outer.start_soon(web.serve, web.listen(address), application, ctx.draining)  # ends by itself
+                nursery.start_soon(_samples, pages)
+                application = web.Application(pages, live, ctx.draining, http)
+                outer.start_soon(web.serve, web.listen(http.listen), application, ctx.draining)  # ends by itself
             ctx.ready("serving instances as they come")
             await ctx.draining.wait()
             nursery.cancel_scope.cancel()
@@ -74,6 +79,13 @@ async def keep_running(server: StatsServer) -> None:
             await trio.sleep_forever()
         finally:
             server.stop()
+
+
+async def _samples(pages: Pages) -> None:
+    """Feed the history of the page."""
+    while True:
+        pages.sample()
+        await trio.sleep(FINE_SECONDS)
 
 
 async def _rounds(server: StatsServer, counts: "Counts", pages: Pages) -> None:

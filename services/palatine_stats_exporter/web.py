@@ -9,6 +9,7 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, Final
+from urllib.parse import parse_qsl
 
 import structlog
 import trio
@@ -16,8 +17,10 @@ from hypercorn.config import Config
 from hypercorn.trio import serve as hypercorn_serve
 
 from palatine.errors import ConfigError
+from palatine_stats_exporter.access import Http
 from palatine_stats_exporter.live import Live
-from palatine_stats_exporter.pages import Page
+from palatine_stats_exporter.pages import Page, Pages, Request, problem
+from palatine_stats_exporter.routes import EVENTS
 
 _POLICY: Final = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -30,8 +33,7 @@ _HEADERS: Final = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
 )
-_TEXT: Final = "text/plain; charset=utf-8"
-_EVENTS: Final = "text/event-stream"
+_CHALLENGE: Final = b'Basic realm="palatine", charset="UTF-8"'
 #: Seconds given to answers under way when the daemon drains.
 _GRACE_SECONDS: Final = 2.0
 
@@ -43,15 +45,13 @@ Send = Callable[[Any], Awaitable[None]]
 
 
 class Application:
-    """The ASGI application; `on_page` is told the bytes of every answer."""
+    """The ASGI application; `pages` is told the bytes of every answer."""
 
-    def __init__(
-        self, pages: Mapping[str, Callable[[], Page]], live: Live, closing: trio.Event, on_page: Callable[[int], None]
-    ) -> None:
+    def __init__(self, pages: Pages, live: Live, closing: trio.Event, http: Http) -> None:
         self._pages = pages
         self._live = live
         self._closing = closing
-        self._on_page = on_page
+        self._http = http
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection's request, or the server's own lifespan."""
@@ -63,35 +63,42 @@ class Application:
             await send({"type": "websocket.close"})
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path, method = scope["path"], scope["method"]
-        if method not in {"GET", "HEAD"}:
-            await self._send(send, Page(b"only GET and HEAD\n", _TEXT, 405), method, (b"allow", b"GET, HEAD"))
-        elif path == "/api/v1/events":
+        method, request = scope["method"], asked(scope)
+        if not self._http.lets_in(request.headers):
+            challenge = ((b"www-authenticate", _CHALLENGE),) if self._http.user else ()
+            await self._send(send, problem(401, "who are you?"), method, *challenge)
+        elif method not in {"GET", "HEAD"}:
+            await self._send(send, problem(405, "only GET and HEAD"), method, (b"allow", b"GET, HEAD"))
+        elif request.path == "/api/v1/events":
             await self._stream(receive, send, method)
-        elif path in self._pages:
-            await self._send(send, self._pages[path](), method)
         else:
-            await self._send(send, Page(b"not found\n", _TEXT, 404), method)
+            await self._send(send, await self._pages.answer(request), method)
 
     async def _send(self, send: Send, page: Page, method: str, *more: tuple[bytes, bytes]) -> None:
         headers = [(b"content-type", page.content_type.encode()), (b"content-length", b"%d" % len(page.body))]
         await send({"type": "http.response.start", "status": page.status, "headers": [*headers, *_HEADERS, *more]})
         await send({"type": "http.response.body", "body": b"" if method == "HEAD" else page.body})
-        self._on_page(len(page.body))
+        self._pages.count(len(page.body))
 
     async def _stream(self, receive: Receive, send: Send, method: str) -> None:
-        headers = [(b"content-type", _EVENTS.encode()), *_HEADERS]
+        headers = [(b"content-type", EVENTS.encode()), *_HEADERS]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         if method == "GET":
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_cancel_when_gone, receive, nursery.cancel_scope)
                 nursery.start_soon(_cancel_when_set, self._closing, nursery.cancel_scope)
-                async with aclosing(self._live.watch()) as states:
-                    async for state in states:
-                        event = b"event: state\ndata: %s\n\n" % state
+                async with aclosing(self._live.watch()) as events:
+                    async for event in events:
                         await send({"type": "http.response.body", "body": event, "more_body": True})
-                        self._on_page(len(event))
+                        self._pages.count(len(event))
         await send({"type": "http.response.body", "body": b""})
+
+
+def asked(scope: Scope) -> Request:
+    """An ASGI request as the pages know it; of repeated parameters and headers the last counts."""
+    query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True, errors="backslashreplace")
+    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+    return Request(scope["path"], dict(query), headers)
 
 
 def listen(address: str) -> socket.socket:

@@ -1,11 +1,14 @@
 """Plant counter segments that say what captured stats documents say."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from palatine.counters import Segment
-from palatine.schema import DAEMON, EMPEROR, INSTANCE, U64, VASSAL_STATES
+from palatine.schema import ALARMS, DAEMON, EMPEROR, INSTANCE, U64, VASSAL_STATES
+from palatine_stats_exporter.neighbours import Neighbours
 
 SAMPLES = Path(__file__).parents[1] / "services" / "stats_exporter" / "samples"
 ACTIVITY = ("REQUEST_METHOD", "REQUEST_URI", "HTTP_HOST", "REMOTE_ADDR")
@@ -102,6 +105,28 @@ def plant_emperor(path: Path, captured: dict[str, Any]) -> Segment:
         store(segment, "vassals", row, blacklist_level=held["throttle_level"])
         segment.text("vassals", row).write(held["id"].encode())
     return segment
+
+
+@contextlib.contextmanager
+def planted_neighbours(runtime: Path) -> Iterator[Neighbours]:
+    """An emperor with the vassals of a captured document and an alarm-daemon with one alarm, both alive."""
+    for name in ("emperor", "alarm-daemon"):
+        (runtime / name).mkdir(parents=True)
+    emperor = plant_emperor(runtime / "emperor" / "seg", sample("emperor_stats_2.json"))
+    daemon = Segment.create(runtime / "alarm-daemon" / "seg", (*DAEMON, *ALARMS), {"alarms": 3}, {})
+    store(daemon, "daemon", pid=77, state=1, ready=1)
+    store(daemon, "alarm_totals", raised=7, pending=2, oldest_pending=1_700_000_000)
+    store(daemon, "alarms", 0, raised=7, delivered=5, pending=2, last_raised=1_700_000_000)
+    daemon.text("alarms", 0).write(b'app\0say "hi"')
+    neighbours = Neighbours(runtime)
+    try:
+        emperor.publish()
+        daemon.publish()
+        yield neighbours
+    finally:
+        neighbours.close()
+        emperor.close(unlink=True)
+        daemon.close(unlink=True)
 
 
 def store(segment: Segment, table: str, row: int = 0, bank: int = 0, **values: int) -> None:

@@ -224,19 +224,33 @@ def test_pages_metrics_and_api(programs: Runner, instance: StandInMaster) -> Non
         in get(f"{where}/metrics")
     )
     assert run("promtool", "check", "metrics", input=get(f"{where}/metrics")).stderr == ""
+    openmetrics = run("curl", "-si", "-H", "Accept: application/openmetrics-text", f"{where}/metrics").stdout
+    assert "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8" in openmetrics
+    assert openmetrics.endswith("# EOF\n")
     found = json.loads(get(f"{where}/api/v1/instances"))
-    assert found["unreadable"] == []
+    assert found["unreadable"] == {}
     assert found["instances"][0]["name"] == "app"
+    assert json.loads(get(f"{where}/api/v1/instances/app"))["workers"][0]["requests"] == 52
+    assert [one["name"] for one in json.loads(get(f"{where}/api/v1/daemons"))["daemons"]] == ["stats-exporter"]
     page = run("curl", "-si", f"{where}/").stdout
     assert "default-src 'none'" in page
     assert "<title>palatine</title>" in page
     for path, kind in (
         ("dashboard.js", "text/javascript"),
+        ("charts.js", "text/javascript"),
         ("dashboard.css", "text/css"),
         ("icon.svg", "image/svg+xml"),
     ):
         assert f"content-type: {kind}" in run("curl", "-sI", f"{where}/{path}").stdout
-    assert run("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", f"{where}/nothing").stdout == "404"
+    for path, status in (
+        ("nothing", "404"),
+        ("api/v1/instances/nobody", "404"),
+        ("api/v1/history?interval=7", "400"),
+        ("probe", "400"),
+        ("probe?target=tcp://127.0.0.1:1", "403"),
+        ("probe?target=app", "200"),
+    ):
+        assert run("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", f"{where}/{path}").stdout == status
     assert run("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-XPOST", f"{where}/metrics").stdout == "405"
 
 
@@ -253,9 +267,9 @@ def test_events_come_every_second_and_end_with_the_daemon(programs: Runner, inst
     running = exporter(programs, "--http", where)
     running.wait_for("http.serving")
     first, second = (programs.start("curl", "-sSN", f"http://{where}/api/v1/events") for _ in range(2))
-    wait_until(lambda: first.output().count("event: state") >= 3 and "event: state" in second.output(), "three events")
+    wait_until(lambda: first.output().count("event: change") >= 2 and "event: state" in second.output(), "three events")
     state = json.loads(re.findall(r"^data: (.*)$", first.output(), re.MULTILINE)[0])
-    assert state["instances"][0]["requests"] == 209
+    assert state["instances"]["app"]["requests"] == 209
     assert running.stop(signal.SIGTERM, 30) == 0
     assert first.wait(30) == 0
     assert second.wait(30) == 0
@@ -290,6 +304,66 @@ def test_the_file_says_where_pages_are(programs: Runner) -> None:
     config.write_text(f"http:\n  listen: 127.0.0.1:{port}\n")
     exporter(programs, "--config", str(config)).wait_for("http.serving")
     assert "uwsgi_exporter_scrapes_total 1" in get(f"http://127.0.0.1:{port}/metrics")
+
+
+def test_only_those_who_may_see_the_pages_do(programs: Runner) -> None:
+    config = programs.directory / "stats-exporter.yaml"
+    port = free_port()
+    (programs.directory / "password").write_text("s3cret\n")
+    config.write_text(
+        f"http:\n  listen: 127.0.0.1:{port}\n  user: ops\n  password: {{file: {programs.directory}/password}}\n"
+        f"  proxy-header: X-Remote-User\n"
+    )
+    exporter(programs, "--config", str(config)).wait_for("http.serving")
+    url = f"http://127.0.0.1:{port}/api/v1/instances"
+    refused = run("curl", "-si", url).stdout
+    assert refused.startswith("HTTP/1.1 401")
+    assert 'www-authenticate: Basic realm="palatine"' in refused
+    assert run("curl", "-si", "-u", "ops:wrong", url).stdout.startswith("HTTP/1.1 401")
+    assert json.loads(get(url, "-u", "ops:s3cret"))["instances"] == []
+    assert json.loads(get(url, "-H", "X-Remote-User: me"))["instances"] == []
+
+
+@pytest.mark.parametrize(
+    ("section", "reason"),
+    [
+        ("listen: ':9117', proxy-header: X-User", "listen on loopback"),
+        ("listen: '127.0.0.1:9117', user: ops", "has no password"),
+        ("listen: '127.0.0.1:9117', user: 'o:s', password: x", "no colon"),
+    ],
+)
+def test_settings_that_would_let_anybody_in_are_refused(section: str, reason: str, programs: Runner) -> None:
+    config = programs.directory / "stats-exporter.yaml"
+    config.write_text(f"http: {{{section}}}\n")
+    running = programs.start("palatine-stats-exporter", "--config", str(config))
+    assert running.wait(30) == 78
+    assert reason in running.output()
+
+
+def test_a_probe_fetches_real_uwsgis_stats(programs: Runner, instance: StandInMaster) -> None:
+    tcp, http = instance.bind(), instance.bind(http=True)
+    unix = instance.bind(str(programs.runtime / "stats.sock"))
+    instance.start()
+    exporter(programs)  # plays the other host's uWSGI
+    other = Runner(programs.directory / "other")
+    other.directory.mkdir()
+    try:
+        config, port = other.directory / "stats-exporter.yaml", free_port()
+        config.write_text(
+            f"http: {{listen: '127.0.0.1:{port}', probe: ['tcp://127.0.0.1:*', 'http://*', 'unix:///*']}}\n"
+        )
+        other.start("palatine-stats-exporter", "--config", str(config)).wait_for("http.serving", 30)
+        for target in (f"tcp://{tcp}", f"http://{http}/", f"unix://{unix}"):
+            found = get(f"http://127.0.0.1:{port}/probe?target={target}")
+            assert (
+                f'uwsgi_worker_requests_total{{uwsgi_instance="{target}",stats_uri="{target}",worker_id="1"}} 52'
+                in found
+            )
+            assert run("promtool", "check", "metrics", input=found).stderr == ""
+        answer = run("curl", "-s", f"http://127.0.0.1:{port}/probe?target=tcp://127.0.0.1:{free_port()}").stdout
+        assert "refused" in json.loads(answer)["error"] or "attempts" in json.loads(answer)["error"]
+    finally:
+        other.close()
 
 
 def test_clients_that_reset_or_trickle_are_no_matter(programs: Runner, instance: StandInMaster) -> None:

@@ -1,4 +1,3 @@
-import json
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,15 +6,19 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
 from palatine.counters import Segment
 from palatine.discovery import InstanceRef
-from palatine_stats_exporter.board import Board, Unreadable, summary
+from palatine_stats_exporter import api
+from palatine_stats_exporter.board import Board
+from palatine_stats_exporter.exposition import HISTOGRAM, Distribution, Family, labels, render, wants_openmetrics
+from palatine_stats_exporter.instance_metrics import durations
 from palatine_stats_exporter.instances import Served
-from palatine_stats_exporter.metrics import labels, render
+from palatine_stats_exporter.metrics_page import metrics_page
 from running import program, run
-from stats_planting import plant, sample, store
+from stats_planting import plant, planted_neighbours, sample, store
 
 HELLO = "stats_hello_under_load.json"
 KITCHEN_SINK = "stats_2.0.30_kitchen_sink.json"
@@ -113,7 +116,7 @@ def value(page: bytes, metric: str, /, **wanted: str) -> float:
 
 def test_everything_uwsgi_exporter_shows_is_there_by_name_type_and_label(hosted: Hosted, board: Board) -> None:
     hosted("kitchen", sample(KITCHEN_SINK))
-    found = families(render(*board.look()))
+    found = families(metrics_page(*board.look()))
     for name, (kind, own) in UWSGI_EXPORTER.items():
         assert name in found, name
         assert found[name][0] == kind, name
@@ -123,7 +126,7 @@ def test_everything_uwsgi_exporter_shows_is_there_by_name_type_and_label(hosted:
 def test_values_and_units(hosted: Hosted, board: Board) -> None:
     captured = sample(HELLO)
     hosted("hello", captured)
-    page = render(*board.look())
+    page = metrics_page(*board.look())
     for worker in captured["workers"]:
         one = {"worker_id": str(worker["id"]), "uwsgi_instance": "hello", "stats_uri": "tcp://127.0.0.1:1717"}
         assert value(page, "uwsgi_worker_requests_total", **one) == worker["requests"]
@@ -141,7 +144,7 @@ def test_values_and_units(hosted: Hosted, board: Board) -> None:
 def test_a_slot_never_used_is_left_out(hosted: Hosted, board: Board) -> None:
     captured = sample(KITCHEN_SINK)
     hosted("kitchen", captured)
-    page = render(*board.look())
+    page = metrics_page(*board.look())
     started = [str(worker["id"]) for worker in captured["workers"] if worker["id"]]
     assert [one.labels["worker_id"] for one in families(page)["uwsgi_worker_requests_total"][1]] == started
     assert value(page, "uwsgi_workers") == len(started)
@@ -151,24 +154,24 @@ def test_two_sockets_of_one_name_are_one(hosted: Hosted, board: Board) -> None:
     captured = sample(HELLO)
     captured["sockets"] *= 2
     hosted("hello", captured)
-    assert len(families(render(*board.look()))["uwsgi_socket_queue_length"][1]) == 1
+    assert len(families(metrics_page(*board.look()))["uwsgi_socket_queue_length"][1]) == 1
 
 
 def test_an_instance_that_died_is_down_and_keeps_its_numbers(hosted: Hosted, board: Board) -> None:
     segment = hosted("hello", sample(HELLO))
     segment.close(unlink=False)
-    page = render(*board.look())
+    page = metrics_page(*board.look())
     assert value(page, "uwsgi_up", uwsgi_instance="hello") == 0
     assert value(page, "uwsgi_worker_requests_total", worker_id="1") == 22
     facts, _ = board.look()
-    assert summary(facts[0])["state"] == "gone"
+    assert api.instance(facts[0]).state == "gone"
 
 
 def test_an_instance_that_cannot_be_read_stops_no_other(hosted: Hosted, board: Board) -> None:
     broken, _ = hosted("broken", sample(HELLO)), hosted("hello", sample(HELLO))
     broken.path.write_bytes(b"garbage")
     facts, unreadable = board.look()
-    page = render(facts, unreadable)
+    page = metrics_page(facts, unreadable)
     assert [one.name for one in facts] == ["hello"]
     assert value(page, "uwsgi_up", uwsgi_instance="broken") == 0
     assert value(page, "uwsgi_up", uwsgi_instance="hello") == 1
@@ -188,8 +191,8 @@ def test_a_replaced_segment_is_read_instead(hosted: Hosted, board: Board, tmp_pa
 
 
 def test_an_empty_host_gives_a_page(board: Board) -> None:
-    assert families(render(*board.look())) == {}
-    page = render([], [], {"uwsgi_exporter_scrapes_total": 1})
+    assert families(metrics_page(*board.look())) == {}
+    page = metrics_page([], [], [], {"uwsgi_exporter_scrapes_total": 1})
     assert value(page, "uwsgi_exporter_scrapes_total") == 1
 
 
@@ -203,33 +206,131 @@ def test_any_label_is_read_back(text: str) -> None:
         assert family.samples[0].labels == {"name": clean}
 
 
-def test_a_summary_is_json_with_totals(hosted: Hosted, board: Board) -> None:
+def test_a_summary_has_totals(hosted: Hosted, board: Board) -> None:
     segment = hosted("hello", sample(HELLO))
     store(segment, "server", state=1)
-    found = json.loads(json.dumps(summary(board.look()[0][0])))
-    assert found["state"] == "ready"
-    assert found["requests"] == sum(worker["requests"] for worker in sample(HELLO)["workers"])
-    assert found["status"] == {"busy": 4}
-    assert found["in_request"] == 8
-    assert [worker["in_request"] for worker in found["workers"]] == [2, 2, 2, 2]
-    assert 245_000 < found["avg_rt"] < 265_000
+    found = api.instance(board.look()[0][0])
+    assert found.state == "ready"
+    assert found.requests == sum(worker["requests"] for worker in sample(HELLO)["workers"])
+    assert found.status == {"busy": 4}
+    assert (found.in_request, found.workers, found.cores) == (8, 4, 2)
+    assert 245_000 < found.avg_rt < 265_000
+    whole = api.detail(board.look()[0][0], 1.0)
+    assert [worker.in_request for worker in whole.workers] == [2, 2, 2, 2]
+    core = whole.workers[0].cores[0]
+    assert (core.method, core.uri, core.in_request) == ("GET", "/", True)
+    assert core.since == sample(HELLO)["workers"][0]["cores"][0]["req_info"]["request_start"]
+
+
+def test_our_own_metrics_of_an_instance(hosted: Hosted, board: Board) -> None:
+    segment = hosted("hello", sample(HELLO))
+    store(segment, "server", state=5, reloads=3)
+    store(segment, "slots", 0, cheaped=1)
+    page = metrics_page(*board.look())
+    assert value(page, "palatine_instance_state", state="paused") == 1
+    assert value(page, "palatine_instance_reloads_total") == 3
+    assert value(page, "palatine_workers", state="busy") == 3
+    assert value(page, "palatine_workers", state="cheap") == 1
+    assert value(page, "palatine_cores_busy") == 8
+    assert value(page, "palatine_queue_capacity") == 100
+    running = sum(worker["running_time"] for worker in sample(HELLO)["workers"])
+    assert math.isclose(value(page, "palatine_core_seconds_total", state="busy"), running / 1e6)
+
+
+def test_durations_are_a_histogram_where_the_segment_keeps_them() -> None:
+    totals = {"running_time": 2_500_000, "duration_le_inf": 1, "duration_le_1000us": 5, "duration_le_250us": 2}
+    assert durations(totals) == Distribution([0.00025, 0.001], [2, 7, 8], 2.5)
+    family = Family("x_seconds", HISTOGRAM, "X.", [('a="b"', durations(totals))])
+    assert families(render([family]))["x_seconds_bucket"][1][1].value == 7
+    assert value(render([family]), "x_seconds_bucket", le="+Inf", a="b") == 8
+    assert value(render([family]), "x_seconds_sum") == 2.5
+    assert durations({"running_time": 5}) is None
+
+
+def test_metrics_of_the_app_are_counters_or_gauges_by_name(hosted: Hosted, board: Board) -> None:
+    captured = sample("stats_with_metrics.json")
+    hosted("hello", captured)
+    page = metrics_page(*board.look())
+    for name, metric in captured["metrics"].items():
+        counts = metric["type"] == 0 and metric["value"] >= 0
+        shown = "palatine_metric_value_total" if counts else "palatine_metric_value"
+        assert value(page, shown, metric=name) == metric["value"]
+
+
+def test_what_uwsgi_seldom_has_is_shown_row_by_row(hosted: Hosted, board: Board) -> None:
+    captured = sample(KITCHEN_SINK)
+    hosted("kitchen", captured)
+    page = metrics_page(*board.look())
+    assert value(page, "palatine_spooler_respawns_total", name=captured["spoolers"][0]["dir"]) == 0
+    assert value(page, "palatine_cron_started_at_timestamp_seconds", cron="0") == captured["crons"][0]["started_at"]
+    assert value(page, "palatine_attached_daemon_respawns_total", name=captured["daemons"][0]["cmd"]) >= 0
+
+
+def test_daemons_vassals_and_alarms_are_shown(tmp_path: Path) -> None:
+    with planted_neighbours(tmp_path) as neighbours:
+        page = metrics_page([], [], neighbours.look())
+        assert value(page, "palatine_daemon_up", daemon="emperor") == 1
+        assert value(page, "palatine_vassal_state", vassal="one.ini", state="accepting") == 1
+        assert value(page, "palatine_vassal_state", state="throttled") == 1
+        assert value(page, "palatine_alarm_raised_total", uwsgi_instance="app", alarm='say "hi"') == 7
+        assert value(page, "palatine_alarms_pending") == 2
+
+
+def test_a_daemon_that_was_killed_or_cannot_be_read_is_down(tmp_path: Path) -> None:
+    with planted_neighbours(tmp_path) as neighbours:
+        neighbours.look()
+        (tmp_path / "emperor" / "seg").write_bytes(b"garbage")
+        page = metrics_page([], [], neighbours.look())
+        assert value(page, "palatine_daemon_up", daemon="emperor") == 0
+        assert value(page, "palatine_daemon_up", daemon="alarm-daemon") == 1
+
+
+@pytest.mark.parametrize(
+    ("accept", "openmetrics"),
+    [
+        ("", False),
+        ("*/*", False),
+        ("text/html", False),
+        ("application/openmetrics-text", True),
+        ("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1", True),
+        ("text/plain;q=0.5, application/openmetrics-text; q=0.4", False),
+        ("application/openmetrics-text;q=0", False),
+        ("application/openmetrics-text;q=x", False),
+    ],
+)
+def test_the_format_is_what_accept_prefers(accept: str, openmetrics: bool) -> None:  # noqa: FBT001
+    assert wants_openmetrics(accept) is openmetrics
+
+
+def test_openmetrics_is_read_by_its_own_strict_parser(hosted: Hosted, board: Board, tmp_path: Path) -> None:
+    hosted("kitchen", sample(KITCHEN_SINK))
+    hosted('odd "name"\n', sample(HELLO))
+    with planted_neighbours(tmp_path) as neighbours:
+        page = metrics_page(*board.look(), neighbours.look(), {"uwsgi_exporter_scrapes_total": 1}, openmetrics=True)
+    found = {family.name: family for family in openmetrics_families(page.decode())}
+    assert found["uwsgi_worker_requests"].type == "counter"
+    assert found["uwsgi_cache_hits"].type == "unknown"
+    assert page.endswith(b"# EOF\n")
 
 
 def test_three_hundred_instances_are_one_page(hosted: Hosted, board: Board) -> None:
     captured = sample(HELLO)
     for number in range(300):  # how long it takes is bench_metrics' business
         hosted(f"app-{number}", captured)
-    found = families(render(*board.look()))
+    found = families(metrics_page(*board.look()))
     assert {one.value for one in found["uwsgi_up"][1]} == {1}
     assert len(found["uwsgi_up"][1]) == 300
     assert len(found["uwsgi_worker_requests_total"][1]) == 300 * 4
 
 
 @pytest.mark.interop
-def test_promtool_finds_nothing_to_say(hosted: Hosted, board: Board) -> None:
+def test_promtool_finds_nothing_to_say(hosted: Hosted, board: Board, tmp_path: Path) -> None:
     hosted("kitchen", sample(KITCHEN_SINK))
     hosted('odd "name"', sample(HELLO))
     own = {"uwsgi_exporter_scrapes_total": 3, "uwsgi_exporter_scrape_duration_seconds": 0.01}
-    page = render(*board.look(), own) + render([], [Unreadable("x", "y")]).replace(b"uwsgi_up", b"uwsgi_other_up")
+    totals = {"running_time": 5, "duration_le_inf": 1, "duration_le_250us": 2}
+    with planted_neighbours(tmp_path) as neighbours:
+        page = metrics_page(*board.look(), neighbours.look(), own)
+    page += render([Family("other_seconds", HISTOGRAM, "X.", [("", durations(totals))])])
     done = run("promtool", "check", "metrics", input=page.decode(), check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), program("promtool")

@@ -72,6 +72,7 @@ class Listener(NamedTuple):
     name: str
     protocol: str  # "http" or "uwsgi"
     variables: dict[str, str]
+    tls: Any = None  # the ssl.SSLContext of an HTTPS socket
 
 
 class Connection:
@@ -239,6 +240,10 @@ class Connection:
     def pong(self) -> None:
         """Answer the uwsgi protocol's ping as uWSGI does."""
         self.send(uwsgi_packet.encode_header(uwsgi_packet.PacketHeader(uwsgi_packet.PING, 0, 1)))
+
+    def interject(self, data: bytes) -> None:
+        """Send what fits, from a signal handler: the last words of a request that took too long. OSError."""
+        os.write(self.fd, data)
 
     def linger(self, now: float) -> None:
         """Say no more, and listen a while so that the client can read what was said. OSError when it is gone."""

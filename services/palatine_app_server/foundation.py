@@ -170,7 +170,7 @@ def _bind(settings: AppSettings, kind: str, address: str, deadline: float) -> Bo
 def _bind_now(settings: AppSettings, kind: str, address: str) -> Bound:
     if kind in {"snmp", "udp"}:
         return sockets.bind_datagram(kind, address)
-    defer = int(settings.limits.read_seconds) if kind in {"http", "uwsgi"} else 0
+    defer = int(settings.limits.read_seconds) if kind in {"http", "https", "uwsgi"} else 0
     return sockets.bind_stream(kind, address, settings.listen, defer_seconds=defer, mode=settings.chmod_socket)
 
 

@@ -8,14 +8,25 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
 from palatine import places
 from palatine.codec import emperor_pipe
 from palatine.companions import Companions
 from palatine.notify import Notifier
-from palatine_app_server import channel, commons, foundation, instance, link_sibling, linux, sockets, succession
+from palatine_app_server import (
+    channel,
+    commons,
+    foundation,
+    instance,
+    link_sibling,
+    linux,
+    sockets,
+    succession,
+    tls_settings,
+)
 from palatine_app_server.actions import Actions
 from palatine_app_server.api import ApiSettings
 from palatine_app_server.backlog import Backlog
@@ -28,6 +39,7 @@ from palatine_app_server.logs import Logs
 from palatine_app_server.loop import Loop
 from palatine_app_server.orders import Orders
 from palatine_app_server.part import Part
+from palatine_app_server.push_offers import PushOffers
 from palatine_app_server.scaling import Scaling
 from palatine_app_server.schedule import Schedule
 from palatine_app_server.settings import AppSettings
@@ -63,6 +75,7 @@ class Master:
         self._emperor = EmperorPipe.from_environment(environ)
         self._notifier = Notifier.from_environment(self._environ)
         self._sockets = foundation.bind_all(settings, left, settings.mercy_seconds if place.after_crash else 0.0)
+        self._tls = tls_settings.contexts(settings.tls)  # keys are read with the rights we were started with
         log = foundation.open_log(settings, begun=self._succeeds)
         foundation.make_spools(settings, words.cwd)
         foundation.drop_privileges(settings, place)
@@ -73,7 +86,10 @@ class Master:
         self._lifeline = os.pipe2(os.O_CLOEXEC)
         self._workers_end, self._own_end = channel.pair()
         self._own_end.setblocking(False)
-        self._takers = Takers(place.directory / "handoff", self._sockets.offered, self._loop, self._offer_options)
+        self._takers = Takers(
+            place.directory / "handoff", self._sockets.offered, self._loop, self._offer_options,
+            PushOffers(lambda: self._settings.pushes, self._logs.say),
+        )  # fmt: skip
         self._backlog = Backlog(self._sockets.requests, self._segment, self._logs, settings.alarms.backlog, self._raise)
         self._community = settings.community
         self._actions = Actions(self._logs, self._deliver, self._app_environ(settings))
@@ -237,9 +253,10 @@ class Master:
                 locks=settings.locks,
                 lock_path=str(self._place.directory / "lock"),
                 alarm_message_bytes=settings.alarms.message_bytes,
+                quiet_caches=tuple(cache.name for cache in settings.features.caches if cache.ignore_full),
             ),
             segment=self._segment,
-            doors=self._doors,
+            doors=partial(self._doors, self._contexts()),
             master=self._workers_end,
             generation=generation,
             master_pid=os.getppid(),
@@ -247,13 +264,22 @@ class Master:
             commons=self._commons,
         )
 
-    def _doors(self, worker: int) -> Doors:
+    def _contexts(self) -> Mapping[str, Any]:
+        """Those of a new generation: certificates may be others by now. Called in its zygote."""
+        contexts, complaint = tls_settings.refreshed(self._settings.tls, self._tls)
+        if complaint:
+            sys.stderr.write(f"{complaint}\n")
+        return contexts
+
+    def _doors(self, contexts: Mapping[str, Any], worker: int) -> Doors:
         listeners = [
-            Listener(bound.socket, bound.socket.fileno(), bound.name, bound.kind, sockets.request_variables(bound))
-            for bound in self._sockets.requests
-        ]
+            Listener(
+                bound.socket, bound.socket.fileno(), bound.name, bound.kind, sockets.request_variables(bound),
+                contexts.get(wish.address) if wish.kind == "https" else None,
+            )
+            for wish, bound in zip(self._settings.sockets, self._sockets.requests, strict=True)
+        ]  # fmt: skip
         return Doors(listeners, self._lifeline[0], self._signals.readers(worker))
-                quiet_caches=tuple(cache.name for cache in settings.features.caches if cache.ignore_full),
 
     def _in_child(self) -> None:
         """Drop what only the master may hold: above all its end of the lifeline."""
@@ -395,6 +421,12 @@ class Master:
                 features.crons, self._segment, self._logs.say, lambda: self._logs.child_fd, self._app_environ(settings)
             )
 
+        stores = self._commons.stores
+        if stores is not None and (stores.caches or stores.queue):
+            from palatine_app_server import sweeper
+
+            yield sweeper.of(features, stores, self._segment, self._logs.say)
+
     def _fork_aide(self, role: str, number: int) -> bool:
         return self._workforce.fork_aide(role, number)
 
@@ -420,12 +452,6 @@ class Master:
         rows = self._settings.processes * self._settings.threads
         return sum(self._segment.cells("cores", row, bank)[word] for row in range(rows) for bank in (0, 1))
 
-
-        stores = self._commons.stores
-        if stores is not None and (stores.caches or stores.queue):
-            from palatine_app_server import sweeper
-
-            yield sweeper.of(features, stores, self._segment, self._logs.say)
 
 def start(settings: AppSettings, place: Place, words: Words, reread: Callable[[], AppSettings]) -> int:
     """Run the master in this process; the exit code."""

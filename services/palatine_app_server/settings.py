@@ -5,15 +5,23 @@ from typing import Any, Final, NamedTuple
 
 from palatine.codec import alarm_grammar
 from palatine.codec.push_grammar import Wish
-from palatine.config import Config
+from palatine.config import Config, Option
 from palatine.errors import ConfigError
-from palatine_app_server import app_settings, feature_settings, front_settings, life_settings, log_settings
+from palatine_app_server import (
+    app_settings,
+    feature_settings,
+    front_settings,
+    life_settings,
+    log_settings,
+    tls_settings,
+)
 from palatine_app_server.connection import BODY_MEMORY_BYTES, Limits
 from palatine_app_server.feature_settings import Features
 from palatine_app_server.front_settings import FrontSettings
 from palatine_app_server.life_settings import LifeSettings
 from palatine_app_server.loader import AppSource
 from palatine_app_server.log_settings import LogSettings
+from palatine_app_server.tls_settings import TlsSettings
 
 #: What uWSGI does when the config is silent.
 DEFAULT_LISTEN: Final = 100
@@ -25,7 +33,7 @@ MOST_THREADS: Final = 1024
 
 
 class SocketWish(NamedTuple):
-    """A socket the config asks for: "http" or "uwsgi" for requests, "stats" or "snmp" or "udp" for a daemon."""
+    """A socket the config asks for: "http", "https", "uwsgi" for requests, "stats", "snmp", "udp" for a daemon."""
 
     kind: str
     address: str
@@ -46,6 +54,7 @@ class AppSettings(NamedTuple):
 
     sockets: tuple[SocketWish, ...]
     daemon_sockets: tuple[SocketWish, ...]
+    tls: tuple[TlsSettings, ...]
     stats_options: dict[str, Any]
     snmp: bool
     snmp_null_unset: bool
@@ -102,6 +111,7 @@ def read(config: Config) -> AppSettings:
     return AppSettings(
         sockets=_request_sockets(config),
         daemon_sockets=_daemon_sockets(config),
+        tls=tls_settings.read(config),
         stats_options={
             "http": settings.flag("stats-http"),
             "minified": settings.flag("stats-minified"),
@@ -150,11 +160,16 @@ def _request_sockets(config: Config) -> tuple[SocketWish, ...]:
         "socket": "uwsgi", "uwsgi-socket": "uwsgi", "http-socket": "http", "http11-socket": "http", "http": "http",
         "s": "uwsgi",
     }  # fmt: skip
+    kinds |= dict.fromkeys(tls_settings.OPTIONS, "https")
     return tuple(
-        SocketWish(kinds[option.name], option.value)
+        SocketWish(kinds[option.name], _address(option))
         for option in config.options
         if option.name in kinds and option.value
     )
+
+
+def _address(option: Option) -> str:
+    return tls_settings.parse(option).address if option.name in tls_settings.OPTIONS else option.value or ""
 
 
 def _daemon_sockets(config: Config) -> tuple[SocketWish, ...]:

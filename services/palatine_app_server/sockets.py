@@ -83,11 +83,12 @@ def taken_over(kind: str, address: str, fd: int) -> Bound:
 
 def request_variables(bound: Bound) -> dict[str, str]:
     """The CGI variables all requests on this socket have in common (uWSGI's http-socket sets the same)."""
-    if bound.kind != "http":
+    if bound.kind not in {"http", "https"}:
         return {}
     name = bound.socket.getsockname()
     port = str(name[1]) if isinstance(name, tuple) else "80"  # PEP 3333: never empty; what uWSGI says of UNIX sockets
-    return {"SCRIPT_NAME": "", "SERVER_NAME": socket.gethostname(), "SERVER_PORT": port}
+    variables = {"SCRIPT_NAME": "", "SERVER_NAME": socket.gethostname(), "SERVER_PORT": port}
+    return variables | {"HTTPS": "on"} if bound.kind == "https" else variables
 
 
 def remove_path(bound: Bound) -> None:

@@ -106,6 +106,11 @@ class Worker:
         self._read_pause = pause_wanted
         self._on_pause = on_pause
         self._listeners = {listener.fd: listener for listener in doors.listeners}
+        self._secure = Connection
+        if any(listener.tls is not None for listener in doors.listeners):
+            from palatine_app_server.tls_connection import TlsConnection  # where nobody asks, no ssl in memory
+
+            self._secure = TlsConnection
         self._one_shot = select.EPOLLONESHOT if settings.threads > 1 else 0
         self._events = _IN | self._one_shot  # what parked connections wait for
         self._parked: dict[int, Connection] = {}
@@ -225,7 +230,8 @@ class Worker:
         os.set_blocking(fd, False)
         peer = address[0] if isinstance(address, tuple) else "0.0.0.0"  # uWSGI's word for clients of a UNIX socket
         heads = self._heads[listener.fd]
-        self._attend(core, Connection(fd, peer, listener, self._settings.limits, now, heads), now)
+        make = Connection if listener.tls is None else self._secure
+        self._attend(core, make(fd, peer, listener, self._settings.limits, now, heads), now)
 
     def _attend(self, core: Core, connection: Connection, now: float) -> None:
         """Read from a connection and serve every request that is complete; then park or close it."""

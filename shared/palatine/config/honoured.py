@@ -22,9 +22,7 @@ PROCESSES: Final = frozenset(
 
 #: What the stats-exporter pushes for an app.
 PUSHES: Final = frozenset(
-    "carbon carbon-freq carbon-hostname-dots carbon-id carbon-idle-avg carbon-max-retry carbon-name-resolve "
-    "carbon-no-workers carbon-retry-delay carbon-root carbon-timeout carbon-use-metrics rrdtool rrdtool-freq "
-    "stats-push stats-pusher-default-freq".split()
+    ["carbon", "carbon-freq", "carbon-hostname-dots", "carbon-id", "carbon-idle-avg", "carbon-max-retry", "carbon-name-resolve", "carbon-no-workers", "carbon-retry-delay", "carbon-root", "carbon-timeout", "carbon-use-metrics", "rrdtool", "rrdtool-freq", "stats-push", "stats-pusher-default-freq"]
 )
 
 #: What runs and is shared beside the workers.
@@ -64,6 +62,9 @@ APP_SERVER: Final = frozenset(
         "http-socket",
         "http-timeout",
         "http11-socket",
+        "https",
+        "https-socket",
+        "https2",
         "lazy",
         "lazy-apps",
         "limit-post",
@@ -279,7 +280,7 @@ HONOURED: Final = APP_SERVER | EMPEROR | READING | MEANINGLESS
 REFUSED: Final = {
     name: reason
     for names, reason in (
-        ("https https-socket ssl-socket suwsgi-socket", "TLS is not served yet: put nginx in front (uwsgi_pass)"),
+        ("ssl-socket suwsgi-socket", "TLS is served for HTTP only: use https-socket, or nginx in front"),
         ("daemonize daemonize2", "does not go to the background: run it under systemd, or `palatine up`"),
         ("fastcgi-socket scgi-socket", "only HTTP and the uwsgi protocol are served"),
     )

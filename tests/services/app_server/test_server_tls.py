@@ -1,0 +1,181 @@
+"""HTTPS of a running instance: curl and raw clients, slow handshakes, client certificates, new ones by reload."""
+
+import json
+import os
+import signal
+import socket
+import ssl
+
+from app_server import AppServer
+from certificates import Authority, Pair
+from running import Runner, run, wait_until
+
+ENVIRON_APP = """
+import json
+def more(environ):
+    path = environ["PATH_INFO"]
+    if path == "/environ":
+        return json.dumps({k: v for k, v in environ.items() if isinstance(v, str)}).encode()
+    if path.startswith("/big/"):
+        return b"x" * int(path[5:])
+    if path == "/file":
+        return None
+"""
+
+
+class Secure:
+    """An instance with an HTTPS socket, and clients that trust its authority."""
+
+    def __init__(self, programs: Runner, *words: str, client_ca: str = "", threads: int = 1) -> None:
+        self.authority = Authority(programs.directory)
+        self.pair = self.authority.sign("server")
+        value = f"127.0.0.1:0,{self.pair.certificate},{self.pair.key},"
+        if client_ca:
+            value += f",{client_ca}{self.authority.pair.certificate}"
+        self.server = AppServer(
+            programs, *words, app=ENVIRON_APP, threads=threads, listen=("--https-socket", value.rstrip(","))
+        )
+        self.port = self.server.address()[1]
+
+    def curl(self, path: str, *options: str) -> str:
+        ca = str(self.authority.pair.certificate)
+        return run("curl", "-sS", "--cacert", ca, *options, f"https://localhost:{self.port}{path}").stdout
+
+    def context(self, client: Pair | None = None) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=str(self.authority.pair.certificate))
+        if client is not None:
+            context.load_cert_chain(client.certificate, client.key)
+        return context
+
+    def connect(self, client: Pair | None = None) -> ssl.SSLSocket:
+        raw = socket.create_connection(("127.0.0.1", self.port), 30)
+        try:
+            return self.context(client).wrap_socket(raw, server_hostname="localhost")
+        except BaseException:
+            raw.close()
+            raise
+
+
+def test_https(programs: Runner) -> None:
+    www = programs.directory / "www"
+    www.mkdir()
+    big = os.urandom(5_000_000)
+    (www / "big.bin").write_bytes(big)
+    secure = Secure(programs, "--static-map", f"/static={www}")
+    environ = json.loads(secure.curl("/environ"))
+    assert environ["HTTPS"] == "on"
+    assert environ["wsgi.url_scheme"] == "https"
+    assert environ["SERVER_PORT"] == str(secure.port)
+    assert environ["REMOTE_ADDR"] == "127.0.0.1"
+    assert secure.curl("/echo", "--data-binary", "@/etc/hostname", "-H", "Transfer-Encoding: chunked")
+    assert len(secure.curl("/big/3000000")) == 3_000_000
+    received = programs.directory / "received"
+    secure.curl("/static/big.bin", "-o", str(received))
+    assert received.read_bytes() == big
+    versions = secure.curl("/", "-o/dev/null", "-w", "%{http_version} %{num_connects} ", *["-o/dev/null"] * 1)
+    assert versions.startswith("1.1 1")
+    with secure.connect() as client:
+        assert client.version() == "TLSv1.3"
+        client.sendall(b"GET / HTTP/1.1\r\nHost: h\r\n\r\nGET /pid HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        data = b""
+        while piece := client.recv(65536):  # an end without close_notify would raise
+            data += piece
+    assert data.count(b"HTTP/1.1 200 OK") == 2
+    assert secure.server.read("sockets")
+    plain = run("curl", "-sS", f"http://127.0.0.1:{secure.port}/", check=False)
+    assert plain.returncode != 0
+    assert secure.curl("/") == "ok"
+
+
+def test_nobody_waits_for_handshakes_and_slow_readers(programs: Runner) -> None:
+    secure = Secure(programs)
+    silent = [socket.create_connection(("127.0.0.1", secure.port)) for _ in range(3)]
+    begun = socket.create_connection(("127.0.0.1", secure.port))
+    slow = secure.connect()
+    try:
+        begun.sendall(b"\x16\x03\x01")
+        slow.sendall(b"GET /big/900000 HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert slow.recv(1)
+        assert secure.curl("/") == "ok"
+        data = b""
+        while len(data) < 900_000:
+            data += slow.recv(65536)
+        assert data.endswith(b"x" * 1000)
+    finally:
+        for each in (*silent, begun, slow):
+            each.close()
+
+
+def test_piece_by_piece(programs: Runner) -> None:
+    """Records of one byte each, and a handshake that arrives byte by byte."""
+    secure = Secure(programs, "--socket-timeout", "30")
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = secure.context().wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with socket.create_connection(("127.0.0.1", secure.port), 30) as raw:
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+        def pump() -> None:
+            for byte in outgoing.read():
+                raw.send(bytes([byte]))
+
+        while True:
+            try:
+                tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                pump()
+                incoming.write(raw.recv(65536))
+        for byte in b"GET / HTTP/1.1\r\nHost: h\r\n\r\n":
+            tls.write(bytes([byte]))
+        pump()
+        data = b""
+        while not data.endswith(b"ok"):
+            incoming.write(raw.recv(65536))
+            try:
+                data += tls.read(65536)
+            except ssl.SSLWantReadError:
+                continue
+    assert data.startswith(b"HTTP/1.1 200 OK")
+
+
+def test_client_certificates(programs: Runner) -> None:
+    secure = Secure(programs, client_ca="!")
+    known = secure.authority.sign("someone")
+    with secure.connect(known) as client:
+        client.sendall(b"GET /environ HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        data = b""
+        while piece := client.recv(65536):
+            data += piece
+    assert json.loads(data.partition(b"\r\n\r\n")[2])["HTTPS_DN"] == "/C=IT/CN=someone"
+    unknown = run("curl", "-sSk", f"https://localhost:{secure.port}/", check=False)
+    assert unknown.returncode != 0
+    assert "certificate required" in unknown.stderr
+
+
+def test_a_reload_takes_new_certificates_and_keeps_the_old_where_they_cannot_be_read(programs: Runner) -> None:
+    secure = Secure(programs)
+
+    def serial() -> object:
+        with secure.connect() as client:
+            certificate = client.getpeercert()
+            assert certificate
+            return certificate["serialNumber"]
+
+    first = serial()
+    secure.authority.sign("server")
+    secure.server.running.send(signal.SIGHUP)
+    wait_until(lambda: serial() != first, "the new certificate", 30)
+    second = serial()
+    generation = secure.server.generation()
+    secure.pair.key.write_text("nonsense")
+    secure.server.running.send(signal.SIGHUP)
+    wait_until(lambda: secure.server.generation() != generation, "the reload", 30)
+    secure.server.wait_ready()
+    assert "certificates stay as they were" in secure.server.running.output()
+    assert serial() in {first, second}
+    assert secure.curl("/") == "ok"
+
+
+def test_harakiri_tells_the_client(programs: Runner) -> None:
+    secure = Secure(programs, "--harakiri", "1")
+    assert secure.curl("/wait/never", "-o/dev/null", "-w", "%{http_code}") == "504"

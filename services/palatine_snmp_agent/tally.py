@@ -55,6 +55,9 @@ class Sources:
     def admit(self, host: str, now: float) -> bool:
         """Whether a datagram of `host` may be looked at; one that may not is counted. `now` is unix time."""
         source = self._sources.get(host) or self._remember(host)
+        if source.tokens is not None and now == source.last_seen and source.tokens >= 1:
+            source.tokens -= 1
+            return True  # one of many that are handled together: no time has passed
         tokens = refilled(self.rate, source.tokens, now - source.last_seen)
         source.last_seen = now
         if tokens < 1:
@@ -75,13 +78,14 @@ class Sources:
             self._sources.move_to_end(host)
         source.datagrams += 1
         source.last_seen = now
-        if verdict.reply is not None:
+        counter, reply, _, _ = verdict
+        if reply is not None:
             source.replies += 1
-        elif verdict.counter == BAD_COMMUNITY:
+        elif counter == BAD_COMMUNITY:
             source.bad_communities += 1
-        elif verdict.counter == MALFORMED:
+        elif counter == MALFORMED:
             source.malformed += 1
-        if verdict.counter in NOT_AUTHENTIC:
+        if counter in NOT_AUTHENTIC:
             source.bad_users += 1
 
     def _remember(self, host: str) -> Source:
@@ -137,7 +141,7 @@ class Tally:
             cells[self._out] += 1
             cells[self._responses] += 1
             cells[self._names] += names
-            if status in self._statuses:
+            if status and status in self._statuses:
                 cells[self._statuses[status]] += 1
         self.sources.note(host, verdict, now)
         if counter in _STRANGERS:

@@ -1,45 +1,141 @@
-"""CPU per request: palatine's app-server beside uWSGI's http11-socket and http-socket, alternating in one run.
+"""CPU per request of palatine's app-server beside the WSGI servers people use, alternating in one run.
 
-    python tests/bench/bench_requests.py [rounds] [requests]
+    python tests/bench/bench_requests.py [--rounds 5] [--seconds 2] [--only uwsgi,granian] [--peers VENV]
 
-Real uWSGI is `$PALATINE_BENCH_UWSGI`, or `uwsgi` on PATH (`pip install uwsgi`). Figures are on-CPU time of all
-processes of each server (schedstat) divided by requests; ratios are medians over the rounds. "kept" keeps eight
-connections open, "closed" opens one per request. The load comes from this process, over plain sockets, so every
-request is known to have been answered.
+The peers are looked for in a virtual environment, which is made and filled by pip where there is none; a server that
+does not install or start is reported as missing. Real uWSGI is `$PALATINE_BENCH_UWSGI`, or `uwsgi` on PATH. The load is
+wrk's, on a core of its own. CPU is on-CPU time of all processes of a server (schedstat) divided by the requests wrk got
+answers to; ratios are medians of the pairs of each round. Loads:
+
+    kept      16 connections that stay open, one small GET again and again
+    closed    a connection per request
+    browser   as kept, with a browser's headers and another path, cookie and request id in each request
 """
 
+import argparse
+import contextlib
+import http.client
 import os
-import select
-import signal
-import socket
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-from running import Runner, free_port, session, wait_until
+from running import Runner, Running, free_port, session, wait_until
 
-ROUNDS, REQUESTS, CONNECTIONS = 5, 4000, 8
+CONNECTIONS = 16
+PEERS = ("gunicorn", "waitress", "granian", "bjoern", "fastwsgi")
 APP = """
 def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "11")])
     return [b"Hello World"]
 """
-KEPT = b"GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n"
-CLOSED = KEPT[:-2] + b"Connection: close\r\n\r\n"
+BROWSER = """
+local n = 0
+local same = {
+  ["User-Agent"] = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
+  ["Accept"] = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+  ["Accept-Language"] = "en-US,en;q=0.5", ["Accept-Encoding"] = "gzip, deflate, br, zstd",
+  ["Referer"] = "https://www.example.org/", ["Upgrade-Insecure-Requests"] = "1", ["Sec-Fetch-Dest"] = "document",
+  ["Sec-Fetch-Mode"] = "navigate", ["Sec-Fetch-Site"] = "same-origin", ["Priority"] = "u=0, i",
+}
+request = function()
+  n = n + 1
+  same["Cookie"] = "session=abcdef0123456789" .. n % 500 .. "; theme=dark"
+  same["X-Request-Id"] = tostring(n)
+  return wrk.format("GET", "/articles/" .. n % 5000 .. "?page=" .. n % 50, same)
+end
+"""
+_UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 
-Address = tuple[str, int]
+
+class Server(NamedTuple):
+    """How to start one: `command(address, log)` are its words; `loads` are those it can be compared under."""
+
+    label: str
+    program: str
+    command: Callable[[str, bool], list[str]]
+    loads: tuple[str, ...] = ("kept", "closed", "browser")
+    logs: bool = True
+
+
+def _bind(address: str) -> list[str]:
+    host, _, port = address.partition(":")
+    return ["--host", host, "--port", port]
+
+
+def _script(module: str, address: str) -> list[str]:
+    host, _, port = address.partition(":")
+    call = (
+        f"run(application, {host!r}, {port})" if module == "bjoern" else f"run(application, host={host!r}, port={port})"
+    )
+    return ["-c", f"import {module}; from app import application; {module}.{call}"]
+
+
+def servers(peers: Path, uwsgi: str) -> list[Server]:
+    """Everything to compare, one process and one thread each where that can be said."""
+    ours = ["-P", "-m", "palatine_app_server", "--wsgi-file", "app.py", "--master"]
+    theirs = ["--wsgi-file", "app.py", "--master"]
+    quiet = ["--disable-logging"]
+    python = str(peers / "bin" / "python")
+    gunicorn = ["-m", "gunicorn", "app:application", "-w", "1"]
+    return [
+        Server("palatine", sys.executable, lambda at, log: [*ours, "--http-socket", at, *([] if log else quiet)]),
+        Server(
+            "uwsgi http11", uwsgi, lambda at, log: [*theirs, "--http11-socket", at, *([] if log else quiet)],
+            ("kept", "browser"),
+        ),
+        Server(
+            "uwsgi http", uwsgi, lambda at, log: [*theirs, "--http-socket", at, *([] if log else quiet)], ("closed",),
+        ),
+        Server(
+            "gunicorn sync", python,
+            lambda at, log: [*gunicorn, "-b", at, *(["--access-logfile", "-"] if log else [])], ("closed",),
+        ),
+        Server(
+            "gunicorn gthread", python,
+            lambda at, log: [
+                *gunicorn, "-b", at, "-k", "gthread", "--threads", "4", *(["--access-logfile", "-"] if log else [])
+            ],
+        ),
+        Server(
+            "waitress", python, lambda at, _: ["-m", "waitress", "--listen", at, "--threads", "4", "app:application"],
+            logs=False,
+        ),
+        Server(
+            "granian", str(peers / "bin" / "granian"),
+            lambda at, log: [
+                "--interface", "wsgi", *_bind(at), "--workers", "1", "app:application",
+                *(["--access-log"] if log else []),
+            ],
+        ),
+        Server("bjoern", python, lambda at, _: _script("bjoern", at), logs=False),
+        Server("fastwsgi", python, lambda at, _: _script("fastwsgi", at), logs=False),
+    ]  # fmt: skip
+
+
+class Figures(NamedTuple):
+    """One server under one load for one round: CPU in µs a request, latencies in ms."""
+
+    cpu: float
+    p50: float
+    p99: float
 
 
 def on_cpu(leader: int) -> int:
     """Nanoseconds all processes of a session have run."""
     total = 0
     for pid in session(leader):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            total += int((task / "schedstat").read_text().split()[0])
+        with contextlib.suppress(OSError):
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                total += int((task / "schedstat").read_text().split()[0])
     return total
 
 
@@ -52,94 +148,105 @@ def pss(leader: int) -> dict[int, int]:
     return found
 
 
-def kept(where: Address, count: int) -> None:
-    """`count` requests over `CONNECTIONS` connections that stay open; a closed one is opened again."""
-    poll = select.epoll()
-    socks: dict[int, socket.socket] = {}
-
-    def ask() -> None:
-        sock = socket.create_connection(where)
-        socks[sock.fileno()] = sock
-        poll.register(sock, select.EPOLLIN)
-        sock.send(KEPT)
-
-    for _ in range(CONNECTIONS):
-        ask()
-    done = 0
-    while done < count:
-        for fd, _ in poll.poll():
-            answer = socks[fd].recv(4096)
-            if answer:
-                assert answer.endswith(b"Hello World"), answer
-                done += 1
-            if not answer or b"Connection: close" in answer:
-                poll.unregister(fd)
-                socks.pop(fd).close()
-                ask()
-            elif answer:
-                socks[fd].send(KEPT)
-    for sock in socks.values():
-        sock.close()
+def measure(leader: int, address: str, load: str, seconds: int, script: Path) -> Figures:
+    """Let wrk at one server."""
+    words = ["taskset", "-c", "0", "wrk", "--latency", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s"]
+    words += {"kept": [], "closed": ["-H", "Connection: close"], "browser": ["-s", str(script)]}[load]
+    before = on_cpu(leader)
+    said = subprocess.run([*words, f"http://{address}/"], capture_output=True, text=True, check=True).stdout
+    spent = on_cpu(leader) - before
+    requests = int(re.search(r"(\d+) requests in", said)[1])  # type: ignore[index]  # or it is no figure
+    times = {
+        share: float(value) * _UNITS[unit] for share, value, unit in re.findall(r"(50|99)%\s+([0-9.]+)([mu]?s)", said)
+    }
+    return Figures(spent / max(requests, 1) / 1000, times["50"], times["99"])
 
 
-def closed(where: Address, count: int) -> None:
-    """`count` requests, a connection each."""
-    for _ in range(count):
-        with socket.create_connection(where) as sock:
-            sock.send(CLOSED)
-            answer = b""
-            while data := sock.recv(4096):
-                answer += data
-            assert answer.endswith(b"Hello World"), answer
+def first_answer(address: str, running: Running, began: float) -> float:
+    """Seconds from the start of a program to its first answer."""
+
+    def answered() -> float:
+        assert running.process.poll() is None
+        host, _, port = address.partition(":")
+        connection = http.client.HTTPConnection(host, int(port), timeout=5)
+        with contextlib.closing(connection):
+            connection.request("GET", "/")
+            assert connection.getresponse().status == 200
+        return time.monotonic() - began
+
+    return wait_until(answered, "the first answer", 10)
+
+
+@contextlib.contextmanager
+def running(programs: Runner, wanted: list[Server], *, log: bool) -> Iterator[dict[str, tuple[Server, int, str]]]:
+    """All servers at once: (server, leader, address) by label."""
+    started: dict[str, tuple[Server, int, str]] = {}
+    for server in wanted:
+        address = f"127.0.0.1:{free_port()}"
+        began = time.monotonic()
+        try:
+            process = programs.start(server.program, *server.command(address, log))
+            seconds = first_answer(address, process, began)
+        except (AssertionError, OSError) as error:
+            print(f"{server.label:18} missing: {str(error).splitlines()[0][:80]}")
+            continue
+        sizes = pss(process.pid)
+        print(f"{server.label:18} first answer {seconds * 1000:4.0f} ms, PSS {sum(sizes.values())} KiB {sizes}")
+        started[server.label] = (server, process.pid, address)
+    yield started
+
+
+def compare(started: dict[str, tuple[Server, int, str]], load: str, options: argparse.Namespace, script: Path) -> None:
+    """Rounds of every server in turn, and their table."""
+    figures: dict[str, list[Figures]] = {}
+    for _ in range(options.rounds):
+        for label, (server, leader, address) in started.items():
+            if load in server.loads:
+                figures.setdefault(label, []).append(measure(leader, address, load, options.seconds, script))
+    for label, found in figures.items():
+        ratios = [ours.cpu / theirs.cpu for ours, theirs in zip(figures["palatine"], found, strict=True)]
+        print(
+            f"  {load:8}{label:18}{statistics.median(each.cpu for each in found):7.1f} µs"
+            f"   palatine / it {statistics.median(ratios):5.2f}"
+            f"   p50 {statistics.median(each.p50 for each in found):7.2f} ms"
+            f"   p99 {statistics.median(each.p99 for each in found):7.2f} ms"
+        )
+
+
+def filled(peers: Path) -> Path:
+    """A virtual environment with whatever of the peers installs."""
+    if not peers.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(peers)], check=True)
+        for name in PEERS:
+            subprocess.run([str(peers / "bin" / "pip"), "install", "-q", name], check=False, capture_output=True)
+    return peers
 
 
 def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
-    requests = int(sys.argv[2]) if len(sys.argv) > 2 else REQUESTS
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=2)
+    parser.add_argument("--only", default="", help="labels that begin so, comma between; palatine is always there")
+    parser.add_argument("--loads", default="kept,closed,browser")
+    parser.add_argument("--peers", type=Path, default=Path(tempfile.gettempdir()) / "palatine-bench-peers")
+    options = parser.parse_args()
     uwsgi = os.environ.get("PALATINE_BENCH_UWSGI", "uwsgi")
-    with tempfile.TemporaryDirectory() as name:
-        programs = Runner(Path(name))
-        try:
-            measure(programs, uwsgi, rounds, requests)
-        finally:
-            programs.close()
-
-
-def measure(programs: Runner, uwsgi: str, rounds: int, requests: int) -> None:
-    app = programs.directory / "app.py"
-    app.write_text(APP)
-    servers = {}
-    for label, command, option in (
-        ("palatine", [sys.executable, "-P", "-m", "palatine_app_server"], "--http-socket"),
-        ("uwsgi http11", [uwsgi], "--http11-socket"),
-        ("uwsgi http", [uwsgi], "--http-socket"),
-    ):
-        where = ("127.0.0.1", free_port())
-        words = [option, f"{where[0]}:{where[1]}", "--wsgi-file", str(app), "--master", "--disable-logging"]
-        running = programs.start(*command, *words)
-        wait_until(lambda where=where: socket.create_connection(where).close() is None, label)  # type: ignore[func-returns-value]
-        servers[label] = (running.pid, where)
-    print(subprocess.run([uwsgi, "--version"], capture_output=True, text=True, check=True).stdout.strip(), sys.version)
-    for kind, load in (("kept", kept), ("closed", closed)):
-        figures: dict[str, list[float]] = {label: [] for label in servers}
-        for _ in range(rounds):
-            for label, (pid, where) in servers.items():
-                if label == ("uwsgi http" if kind == "kept" else "uwsgi http11"):
-                    continue  # the one always closes, the other does not when asked to
-                before = on_cpu(pid)
-                load(where, requests)
-                figures[label].append((on_cpu(pid) - before) / requests / 1000)
-        for label, values in figures.items():
-            if values:
-                ratios = [ours / theirs for ours, theirs in zip(figures["palatine"], values, strict=True)]
-                print(
-                    f"{kind:7}{label:14}{statistics.median(values):7.1f} µs CPU a request"
-                    f"   palatine / it = {statistics.median(ratios):.2f}"
-                )
-    for label, (pid, _) in servers.items():
-        sizes = pss(pid)
-        print(f"{label:14} PSS {sum(sizes.values())} KiB: {sizes}")
-        os.kill(pid, signal.SIGINT)
+    prefixes = ("palatine", *filter(None, options.only.split(","))) if options.only else ("",)
+    wanted = [each for each in servers(filled(options.peers), uwsgi) if each.label.startswith(prefixes)]
+    print(sys.version)
+    for log in (False, True):
+        print(f"request log {'on' if log else 'off'}")
+        with tempfile.TemporaryDirectory() as name:
+            programs = Runner(Path(name))
+            (programs.directory / "app.py").write_text(APP)
+            script = programs.directory / "browser.lua"
+            script.write_text(BROWSER)
+            try:
+                with running(programs, [each for each in wanted if each.logs or not log], log=log) as started:
+                    for load in options.loads.split(","):
+                        compare(started, load, options, script)
+            finally:
+                programs.close()
 
 
 if __name__ == "__main__":

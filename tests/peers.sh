@@ -7,6 +7,7 @@ packages() {
     need nginx nginx-light
     need wrk wrk
     need influxd influxdb
+    need rrdtool rrdtool
     need snmpget snmp
     need snmpd snmpd
     need snmptrapd snmptrapd

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from palatine.handoff import Giver, Offer
 from palatine_app_server.loop import Loop
+from palatine_app_server.push_offers import PushOffers
 from palatine_app_server.sockets import Bound
 
 #: Which daemon serves which kind of socket.
@@ -17,11 +18,17 @@ class Takers:
     """Gives `bound` to whoever may have it; `options` says at that moment what the config says about a kind."""
 
     def __init__(
-        self, path: Path, bound: tuple[Bound, ...], loop: Loop, options: Callable[[str], dict[str, Any]]
+        self,
+        path: Path,
+        bound: tuple[Bound, ...],
+        loop: Loop,
+        options: Callable[[str], dict[str, Any]],
+        pushes: PushOffers,
     ) -> None:
         self._bound = bound
         self._loop = loop
         self._options = options
+        self._pushes = pushes
         self._giver = Giver(path, self._offers)
         self._connections: dict[int, socket.socket] = {}
         #: Daemons whose sockets nobody has fetched yet.
@@ -29,6 +36,8 @@ class Takers:
 
     def watch(self) -> None:
         """Answer from now on."""
+        if self._pushes.wishes():
+            self.missing.add(SERVED_BY["stats"])
         self._loop.watch(self._giver.listener.fileno(), self._welcome)
 
     def send_away(self) -> None:
@@ -58,6 +67,7 @@ class Takers:
 
     def _serve(self, fd: int) -> None:
         wanted = self._giver.answer(self._connections[fd])
+        self._pushes.release()
         if wanted is None:
             self._part(fd)
         else:
@@ -68,4 +78,5 @@ class Takers:
         self._connections.pop(fd).close()
 
     def _offers(self) -> list[Offer]:
-        return [Offer(one.kind, one.name, self._options(one.kind), one.socket.fileno()) for one in self._bound]
+        bound = [Offer(one.kind, one.name, self._options(one.kind), one.socket.fileno()) for one in self._bound]
+        return [*bound, *self._pushes.offers()]

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import structlog
 import trio
 
 from palatine.codec.line_protocol import encode
@@ -20,16 +19,15 @@ from palatine_stats_exporter.board import Facts
 from palatine_stats_exporter.push.buffer import BATCH_BYTES, Buffer
 from palatine_stats_exporter.push.influx import InfluxSink, InfluxV2Sink, Sink, UdpSink
 from palatine_stats_exporter.push.points import common_tags, points
-from palatine_stats_exporter.push.retry_policy import Backoff, Failed, Forget, Sent, decide
+from palatine_stats_exporter.push.record import Record, Tally
+from palatine_stats_exporter.push.retry_policy import Backoff, Failed, Forget, decide
 from palatine_stats_exporter.push.settings import Influx, InfluxV2, Target
-from palatine_stats_exporter.push.targets import Look, Tally
+from palatine_stats_exporter.push.targets import Look
 
 #: Times are whole milliseconds, as telegraf rounds those of short intervals: a float has no more to give.
 _NANOS: Final = 1_000_000
 #: zlib's fastest: lines shrink to a fifteenth, the slower levels gain a little for three times the time.
 _COMPRESSION: Final = 1
-
-_log = structlog.get_logger()
 
 
 class Pusher:
@@ -43,7 +41,7 @@ class Pusher:
         self._backoff = backoff or Backoff()
         self._buffer: Buffer | None = None
         self._dropped = 0
-        self._reason = ""
+        self._record = Record(target.name, tally)
         self._readings = 0
         self._last_reading = 0.0
 
@@ -54,7 +52,7 @@ class Pusher:
             "readings": self._readings,
             "last_reading": self._last_reading,
             "waiting": self._buffer.waiting if self._buffer else 0,
-            "failing": self._reason or None,
+            "failing": self._record.reason or None,
         }
 
     async def run(self) -> None:
@@ -62,8 +60,7 @@ class Pusher:
         try:
             self._buffer = await Buffer.open(self._directory, self._target.buffer_bytes)
         except PalatineError as error:
-            self._reason = str(error)
-            _log.error("push.no_buffer", target=self._target.name, reason=str(error))
+            self._record.note(Failed(str(error), lasting=True))
             return
         sink = sink_for(self._target)
         try:
@@ -93,27 +90,13 @@ class Pusher:
             while True:
                 attempts += 1
                 outcome = await sink.send(item.raw)
-                self._note(outcome)
+                self._record.note(outcome)
                 action = decide(attempts, outcome, random.random(), self._backoff)  # noqa: S311 - jitter, no secret
                 if isinstance(action, Forget):
                     break
                 await trio.sleep(action.seconds)
             self._tally.dropped += action.lost
             await buffer.done(item)
-
-    def _note(self, outcome: Sent | Failed) -> None:
-        if isinstance(outcome, Sent):
-            self._tally.pushes += 1
-            self._tally.last = int(time.time())
-            if self._reason:
-                _log.info("push.recovered", target=self._target.name)
-            self._reason = ""
-            return
-        self._tally.errors += 1
-        if outcome.reason != self._reason:
-            event = "push.refused" if outcome.lasting else "push.failing"
-            _log.warning(event, target=self._target.name, reason=outcome.reason)
-        self._reason = outcome.reason
 
 
 def sink_for(target: Target) -> Sink:

@@ -6,33 +6,27 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import trio
 
 from palatine_stats_exporter.board import Facts
+from palatine_stats_exporter.push.app_pushes import AppPushes, One
+from palatine_stats_exporter.push.record import Tally
 from palatine_stats_exporter.push.settings import Push
 
 if TYPE_CHECKING:
     from palatine_stats_exporter.push.pushing import Pusher
 
+__all__ = ["Look", "Pushing", "Tally"]
+
 Look = Callable[[], Iterable[Facts]]
-
-
-@attrs.define
-class Tally:
-    """Since the start: batches delivered, attempts failed, batches given up; when one was last delivered."""
-
-    pushes: int = 0
-    errors: int = 0
-    dropped: int = 0
-    last: int = 0
 
 
 class Pushing:
     """All targets of the configuration; `change` takes up another one."""
 
-    def __init__(self, look: Look, state: Path) -> None:
+    def __init__(self, look: Look, state: Path, runtime: Path | None = None, one: One | None = None) -> None:
         self.tally = Tally()
+        self._apps = AppPushes(runtime, one, self.tally) if runtime and one else None
         self._look = look
         self._state = state
         self._pushers: list[Pusher] = []
@@ -40,7 +34,8 @@ class Pushing:
 
     def statistics(self) -> list[dict[str, Any]]:
         """How each target does."""
-        return [pusher.statistics() for pusher in self._pushers]
+        asked = self._apps.statistics() if self._apps else []
+        return [*(pusher.statistics() for pusher in self._pushers), *asked]
 
     def change(self, settings: Push | None) -> None:
         """Push as `settings` say from now on."""
@@ -53,6 +48,12 @@ class Pushing:
 
     async def run(self) -> None:
         """Push until cancelled."""
+        async with trio.open_nursery() as nursery:
+            if self._apps:
+                nursery.start_soon(self._apps.run)
+            await self._run_targets()
+
+    async def _run_targets(self) -> None:
         while True:
             self._changed = trio.Event()
             async with trio.open_nursery() as nursery:

@@ -13,6 +13,7 @@ DESCRIPTION
     survives the death of this daemon, of the instance and of whoever it is sent to.
 
     cmd, signal, mule, log and speech run in the instance, as its user. curl runs here: http, https, smtp and smtps.
+    snmptrap: (all targets) and snmptrap:NAME,NAME have the snmp-agent tell its targets, see docs/snmp.md.
     xmpp and airbrake are not served yet; they are refused by name and leave other alarms alone.
 
     Regexps are PCRE's. Most run in RE2, which takes linear time; look-around, back-references, inline flags and their
@@ -28,7 +29,7 @@ SETTINGS
     alarms: ["ops cmd:mail -s alarm root"]
     rules: [{log-alarm: "ops HARAKIRI ON WORKER"}, {not-log-alarm: "ops known trouble"}]
     freq: 3
-                            alarms and rules of the host, for the lines every instance sends; cmd, log and curl.
+                            alarms and rules of the host, for the lines every instance sends; cmd, log, curl, snmptrap.
                             cmd runs here, so it is taken only from a file that root owns and nobody else can write
 
 CONTROL

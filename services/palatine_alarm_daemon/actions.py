@@ -32,8 +32,9 @@ _LASTING: Final = frozenset({"unknown-type", "unsupported", "invalid", "too-larg
 class Actions:
     """Runs the actions of deliveries."""
 
-    def __init__(self, nursery: trio.Nursery, log: structlog.stdlib.BoundLogger) -> None:
+    def __init__(self, nursery: trio.Nursery, log: structlog.stdlib.BoundLogger, runtime_dir: Path) -> None:
         self._log = log
+        self._agent = runtime_dir / "snmp-agent" / "ctl"
         self._clients = Clients(nursery, log)
         self._web: Web | None = None
         self._loading = trio.Lock()
@@ -43,6 +44,8 @@ class Actions:
         """One attempt; `instance` is the directory of the delivery's instance, None while it is gone."""
         if delivery.action == "curl":
             return await self._curl(delivery)
+        if delivery.action == "snmptrap":
+            return await self._by_agent(delivery)
         if delivery.lane.origin == HOST:
             return await self._on_host(delivery)
         if delivery.action in APP_ACTIONS and instance is not None:
@@ -89,6 +92,24 @@ class Actions:
         if isinstance(reply, dict) and reply.get("accepted"):
             return Succeeded()
         return Failed(f"the instance answered {reply!r}", lasting=True)
+
+    async def _by_agent(self, delivery: Delivery) -> Succeeded | Failed:
+        """The snmp-agent tells its targets, or those that `arg` names; it has informs on disk when it answers."""
+        body = {
+            "instance": delivery.lane.instance,
+            "alarm": delivery.lane.alarm,
+            "message": delivery.message.decode("utf-8", "replace").rstrip("\n"),
+            "targets": [name for name in delivery.arg.replace(" ", "").split(",") if name],
+        }
+        try:
+            await self._clients.ask(self._agent, "notify", body, ACCEPT_SECONDS)
+        except DeadlineError:
+            return Failed("the snmp-agent did not answer in time")
+        except PeerError as error:
+            return Failed(f"the snmp-agent: {error}", lasting=error.code in _LASTING)
+        except PalatineError as error:
+            return Failed(str(error))
+        return Succeeded()
 
     async def _on_host(self, delivery: Delivery) -> Succeeded | Failed:
         """The host's own `cmd` and `log`: settings.py let only a file of root's name them."""

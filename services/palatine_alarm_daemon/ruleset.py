@@ -117,7 +117,7 @@ def build_ruleset(alarms: Iterable[Alarm], rules: Iterable[Rule], freq: float, a
 
 def _unservable(alarm: Alarm, actions: frozenset[str]) -> str:
     """Why an alarm cannot be served, empty if it can."""
-    if alarm.action in actions:
+    if alarm.action in actions or alarm.action == "snmptrap":
         return ""
     if alarm.action != "curl":
         return f"not served yet: {alarm.action}"

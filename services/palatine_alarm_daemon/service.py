@@ -70,7 +70,7 @@ class Service:
         self._registry = Registry()
         self._counters = Counters(ctx.segment, self._wanted)
         self._writer = JournalWriter(journal, ctx.log, time.time)
-        self._actions = Actions(nursery, ctx.log)
+        self._actions = Actions(nursery, ctx.log, ctx.runtime_dir)
         self._raiser = Raiser(self._counters, ctx.log, lambda: self._settings.expire)
         self._courier = Courier(
             nursery,

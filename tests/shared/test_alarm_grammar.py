@@ -41,6 +41,8 @@ ALARMS = [
         "errbit airbrake:http://errbit.domain.com/notifier_api/v2/notices;apikey=APIKEY",
         Alarm("errbit", "airbrake", "http://errbit.domain.com/notifier_api/v2/notices;apikey=APIKEY"),
     ),
+    ("page snmptrap:", Alarm("page", "snmptrap", "")),
+    ("night snmptrap:nms,second", Alarm("night", "snmptrap", "nms,second")),
     ("spaced cmd: leading and  inner", Alarm("spaced", "cmd", " leading and  inner")),
 ]
 

@@ -19,7 +19,7 @@ from palatine.errors import ConfigError
 #: What the app-server runs for the alarm-daemon, with the app's rights.
 APP_ACTIONS: Final = frozenset({"cmd", "signal", "mule", "log", "speech"})
 #: What the alarm-daemon sends itself: these only talk to the network.
-NETWORK_ACTIONS: Final = frozenset({"curl", "xmpp", "airbrake"})
+NETWORK_ACTIONS: Final = frozenset({"curl", "xmpp", "airbrake", "snmptrap"})
 #: Looking for more literals than this costs as much as matching.
 MAX_LITERALS: Final = 256
 #: Lines that start so are the alarm system's own and never raise an alarm.

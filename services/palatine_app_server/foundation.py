@@ -16,7 +16,7 @@ from palatine import __version__, places
 from palatine.counters import Segment
 from palatine.errors import ConfigError
 from palatine.schema import INSTANCE
-from palatine_app_server import commons, log_opening, sockets
+from palatine_app_server import commons, hooks, log_opening, sockets
 from palatine_app_server.api import SNMP_VALUES
 from palatine_app_server.instance import Place
 from palatine_app_server.log_sinks import FileSink, Sink
@@ -67,6 +67,13 @@ def open_log(settings: AppSettings, *, begun: bool) -> Sink:
 
 def drop_privileges(settings: AppSettings, place: Place) -> None:
     """Become the user and group the config names; the instance's directory goes with us."""
+    for moment in ("pre-jail", "post-jail", "in-jail", "as-root"):
+        hooks.run(settings.process.hooks_at(moment), moment)
+    _drop(settings, place)
+    hooks.run(settings.process.hooks_at("as-user"), "as-user")
+
+
+def _drop(settings: AppSettings, place: Place) -> None:
     uid, gid = _ids(settings.uid, settings.gid)
     if uid is None and gid is None:
         return

@@ -37,6 +37,11 @@ class Loop:
         for number in ignored:
             signal.signal(number, signal.SIG_IGN)
 
+    def answer_signal(self, number: int, callback: Callable[[], object]) -> None:
+        """From now on signal `number` means `callback`."""
+        self._signals[number] = callback
+        signal.signal(number, lambda _number, _frame: None)
+
     def turn(self, seconds: float) -> None:
         """Wait at most `seconds` and run the callbacks of what is ready."""
         for fd, _mask in self._epoll.poll(max(0.0, seconds)):

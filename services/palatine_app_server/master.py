@@ -20,11 +20,14 @@ from palatine_app_server import (
     channel,
     commons,
     foundation,
+    hooks,
     instance,
     link_sibling,
     linux,
+    pid_files,
     sockets,
     succession,
+    titles,
     tls_settings,
 )
 from palatine_app_server.actions import Actions
@@ -43,6 +46,7 @@ from palatine_app_server.push_offers import PushOffers
 from palatine_app_server.scaling import Scaling
 from palatine_app_server.schedule import Schedule
 from palatine_app_server.settings import AppSettings
+from palatine_app_server.standing_orders import StandingOrders
 from palatine_app_server.succession import Words
 from palatine_app_server.takers import Takers
 from palatine_app_server.vassal import EmperorPipe
@@ -67,6 +71,7 @@ class Master:
         self._words = words._replace(environ=dict(environ))
         sibling = link_sibling.inherited(environ)
         self._succeeds = bool(left)
+        self._served = False
         self._place = place
         # a name made of our pid is nobody's after us: what is kept under it must go with us
         self._state_dir = settings.state_dir if settings.name else str(place.directory)
@@ -74,10 +79,12 @@ class Master:
         self._loop = Loop()
         self._emperor = EmperorPipe.from_environment(environ)
         self._notifier = Notifier.from_environment(self._environ)
+        hooks.run(settings.process.hooks_at("asap"), "asap")
         self._sockets = foundation.bind_all(settings, left, settings.mercy_seconds if place.after_crash else 0.0)
         self._tls = tls_settings.contexts(settings.tls)  # keys are read with the rights we were started with
         log = foundation.open_log(settings, begun=self._succeeds)
         foundation.make_spools(settings, words.cwd)
+        pid_files.write(settings.process.early_pidfiles, _say_early)
         foundation.drop_privileges(settings, place)
         self._segment = foundation.make_segment(settings, place, self._sockets, words.cwd)
         self._logs = Logs(settings.log, settings.alarms, self._segment, settings.processes, log)
@@ -116,6 +123,11 @@ class Master:
         )  # fmt: skip
         self._schedule = Schedule(self._deliver, self._logs.say, self._loop)
         self._parts += [self._schedule, self._crew, *self._optional_parts(settings)]
+        standing = StandingOrders(
+            settings.process, self._orders, self._scaling, self._logs, self._loop,
+            deliver=self._deliver, emperor=self._emperor, environ=self._app_environ(settings),
+        )  # fmt: skip
+        self._parts.append(standing)
         inquiries = Inquiries(
             settings, place, self._logs, self._sockets,
             actions=self._actions, orders=self._orders, workforce=self._workforce, total_requests=self._total_requests,
@@ -136,7 +148,8 @@ class Master:
         linux.become_subreaper()
         self._watch()
         foundation.announce(self._settings, self._logs, self._sockets)
-        self._write_pidfile()
+        pid_files.write(self._settings.process.pidfiles, self._logs.say)
+        titles.put_on(self._settings.process.titles, "master")
         now = time.monotonic()
         self._link.start(now)
         self._start_companions(now)
@@ -165,6 +178,7 @@ class Master:
             self._show_state()
             self._loop.turn(min(moment for moment in due if moment is not None) - now)
         self._end()
+        hooks.run(self._settings.process.hooks_at("as-user-atexit"), "as-user-atexit")
         if self._orders.successor_wanted:
             settings = self._settings
             succession.hand_over(
@@ -199,14 +213,6 @@ class Master:
         if self._emperor is not None:
             self._loop.watch(self._emperor.fd, self._hear_emperor)
 
-    def _write_pidfile(self) -> None:
-        if self._settings.pidfile:
-            try:
-                with open(self._settings.pidfile, "w", encoding="ascii") as file:
-                    file.write(f"{os.getpid()}\n")
-            except OSError as error:  # what it serves is worth more than the file that names it
-                self._logs.say(f"pidfile {self._settings.pidfile}: {error.strerror}")
-
     def _start_companions(self, now: float) -> None:
         if not self._place.private:
             return
@@ -233,8 +239,7 @@ class Master:
         if self._settings.vacuum and not self._orders.successor_wanted:
             for bound in (*self._sockets.requests, *self._sockets.offered):
                 sockets.remove_path(bound)
-            if self._settings.pidfile and os.path.exists(self._settings.pidfile):
-                os.unlink(self._settings.pidfile)
+            pid_files.remove(self._settings.process.all_pidfiles, self._logs.say)
         instance.leave(self._place)
 
     # ------------------------------------------------------------------ what children get
@@ -406,6 +411,9 @@ class Master:
 
     def _on_ready(self) -> None:
         generation = self._workforce.reload.serving
+        if not self._served:
+            self._served = True
+            pid_files.write(self._settings.process.safe_pidfiles, self._logs.say)
         self._notifier.send("READY=1", f"STATUS=generation {generation} serves")
         self._signals.serve(generation)
         for part in self._parts:
@@ -451,6 +459,10 @@ class Master:
         word = self._segment.word("cores", "requests")
         rows = self._settings.processes * self._settings.threads
         return sum(self._segment.cells("cores", row, bank)[word] for row in range(rows) for bank in (0, 1))
+
+
+def _say_early(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
 
 
 def start(settings: AppSettings, place: Place, words: Words, reread: Callable[[], AppSettings]) -> int:

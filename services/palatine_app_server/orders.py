@@ -11,6 +11,7 @@ from palatine.notify import Notifier
 from palatine.schema import SERVER_STATES
 from palatine_app_server import succession
 from palatine_app_server.logs import Logs
+from palatine_app_server.reload_policy import How
 from palatine_app_server.settings import AppSettings
 from palatine_app_server.vassal import EmperorPipe, Order
 from palatine_app_server.workforce import Workforce
@@ -66,10 +67,14 @@ class Orders:
             name = "paused"
         return SERVER_STATES.index(name)
 
-    def reload(self) -> str:
+    def reload(self, how: How = How.TOGETHER) -> str:
         """Read the config again and bring it into force; why not, where it cannot be read: then the old one stays."""
         if self._workforce.stopping:
             return "stopping"
+        if self.settings.process.exit_on_reload:
+            self._logs.say("uWSGI: GAME OVER (insert coin)")
+            self.drain()
+            return ""
         try:
             wanted = self._reread()
         except PalatineError as error:
@@ -81,11 +86,20 @@ class Orders:
             self._notifier.send("RELOADING=1")
             self._logs.say("the config changes what a master is made of: it starts anew when its workers have finished")
             self.successor_wanted = self._draining = True
-            self._workforce.stop(float(self.settings.mercy_seconds))
+            brutal = how is How.BRUTAL
+            self._workforce.stop(STOP_SECONDS if brutal else float(self.settings.mercy_seconds), brutal=brutal)
         else:
             self.settings = wanted
-            self._workforce.request_reload(wanted)
+            self._workforce.request_reload(wanted, how)
         return ""
+
+    def reload_brutally(self) -> None:
+        """Reload, and let the old workers drop what they are serving once the new ones serve."""
+        self.reload(How.BRUTAL)
+
+    def reload_workers(self, how: How = How.TOGETHER) -> None:
+        """Fresh workers with the app as it is now, by the config in force."""
+        self._workforce.request_reload(how=how)
 
     def drain(self) -> None:
         """Finish what is being served, then end."""

@@ -13,6 +13,7 @@ from palatine_app_server import (
     front_settings,
     life_settings,
     log_settings,
+    process_settings,
     tls_settings,
 )
 from palatine_app_server.connection import BODY_MEMORY_BYTES, Limits
@@ -21,6 +22,7 @@ from palatine_app_server.front_settings import FrontSettings
 from palatine_app_server.life_settings import LifeSettings
 from palatine_app_server.loader import AppSource
 from palatine_app_server.log_settings import LogSettings
+from palatine_app_server.process_settings import ProcessSettings
 from palatine_app_server.tls_settings import TlsSettings
 
 #: What uWSGI does when the config is silent.
@@ -76,13 +78,13 @@ class AppSettings(NamedTuple):
     env: tuple[tuple[str, str], ...]
     unenv: tuple[str, ...]
     chmod_socket: int
-    pidfile: str
     vacuum: bool
     locks: int
     alarms: AlarmSettings
     log: LogSettings
     die_on_term: bool
     life: LifeSettings
+    process: ProcessSettings
     options: dict[str, Any]
     name: str
     runtime_dir: str
@@ -133,19 +135,19 @@ def read(config: Config) -> AppSettings:
         catch_exceptions=settings.flag("catch-exceptions"),
         limits=_limits(config),
         harakiri_seconds=settings.integer("harakiri", 0),
-        mercy_seconds=settings.integer("worker-reload-mercy", DEFAULT_MERCY_SECONDS),
+        mercy_seconds=settings.integer("worker-reload-mercy", settings.integer("reload-mercy", DEFAULT_MERCY_SECONDS)),
         uid=_text(config, "uid"),
         gid=_text(config, "gid"),
         env=tuple(_env(value) for value in _values(config, "env")),
         unenv=_values(config, "unenv"),
         chmod_socket=_mode(config),
-        pidfile=_text(config, "pidfile"),
         vacuum=settings.flag("vacuum"),
         locks=settings.integer("locks", 0) + 1,
         alarms=_alarms(config),
         log=log_settings.read(config),
         die_on_term=settings.flag("die-on-term"),
         life=life_settings.read(config, processes),
+        process=process_settings.read(config),
         options=_module_options(config),
         name=_text(config, "name") or _default_name(config),
         runtime_dir=_text(config, "runtime-dir"),

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from palatine import exits
 from palatine.counters import Segment
-from palatine_app_server import apps, channel, front, linux, loader
+from palatine_app_server import apps, channel, front, hooks, linux, loader, titles
 from palatine_app_server.api import Api, ApiSettings
 from palatine_app_server.commons import Commons
 from palatine_app_server.ledger import Ledger
@@ -70,11 +70,12 @@ def _live(inheritance: Inheritance, orders: socket.socket) -> int:
     api.install()
     app = None
     started = time.monotonic()
+    titles.put_on(inheritance.settings.process.titles, "zygote")
     try:
         _prepare(inheritance.settings)
         if not inheritance.settings.lazy_apps:
             app = _load(inheritance.settings)
-    except loader.AppError as error:
+    except (loader.AppError, hooks.HookError) as error:
         _report(error)
         channel.send(orders, {"op": "failed", "error": str(error)})
         if inheritance.must_load:
@@ -126,6 +127,10 @@ def _fork_twice(
         channel.send(orders, {**birth, "pid": os.getpid()})
         orders.close()
         code = live()
+    except hooks.HookError as error:
+        sys.stderr.write(f"{error}\n")
+        channel.send(inheritance.master, {"op": "stop"})
+        code = exits.FAILURE
     except BaseException:  # noqa: BLE001 - nothing may climb into the zygote's frames
         traceback.print_exc()
         code = exits.FAILURE
@@ -145,6 +150,8 @@ def _work(worker: int, inheritance: Inheritance, api: Api, app: Any) -> int:
     log_ends = inheritance.log_ends(worker)
     _write_to(log_ends.output)
     row = _Row(segment, worker, bank)
+    titles.put_on(settings.process.titles, f"worker {worker}")
+    hooks.run(settings.process.hooks_at("post-fork"), "post-fork")
     if settings.lazy_apps:
         try:
             app = _load(settings)
@@ -189,7 +196,22 @@ def _work(worker: int, inheritance: Inheritance, api: Api, app: Any) -> int:
         inheritance.master,
         {"op": "accepting", "worker": worker, "generation": inheritance.generation, "paused": row.paused()},
     )
+    for moment in _accepting_moments(worker, segment):
+        hooks.run(settings.process.hooks_at(moment), moment)
+    if worker == 1 and settings.process.auto_reload:
+        from palatine_app_server import autoreload
+
+        ignored = settings.process.auto_reload_ignored
+        ask = partial(channel.send, inheritance.master, {"op": "reload"})
+        autoreload.watch(settings.process.auto_reload, ignored, ask)
     return server.run()
+
+
+def _accepting_moments(worker: int, segment: Segment) -> list[str]:
+    """The hooks of a worker that takes requests from now on: some are the first worker's, some the first time's."""
+    first_time = segment.cells("slots", worker - 1)[segment.word("slots", "respawn_count")] <= 1
+    moments = ["accepting", *(["accepting1"] if worker == 1 else [])]
+    return [*moments, *(f"{moment}-once" for moment in moments)] if first_time else moments
 
 
 class _Row:
@@ -231,14 +253,16 @@ def _prepare(settings: AppSettings) -> None:
 
 
 def _load(settings: AppSettings) -> WsgiApp | Handler | None:
+    hooks.run(settings.process.hooks_at("pre-app"), "pre-app")
     loader.prepare_modules(settings.app)
     loaded = apps.load_all(settings.app)
+    hooks.run(settings.process.hooks_at("post-app"), "post-app")
     if settings.app.chdir2:
         os.chdir(settings.app.chdir2)
     return front.made(settings.front, settings.app, loaded)
 
 
-def _report(error: loader.AppError) -> None:
+def _report(error: loader.AppError | hooks.HookError) -> None:
     if error.__cause__ is not None:
         traceback.print_exception(error.__cause__)
     sys.stderr.write(f"unable to load app 0 (mountpoint='') ({error})\n")

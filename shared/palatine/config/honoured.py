@@ -15,6 +15,13 @@ PROCESSES: Final = frozenset(
         "cheaper-busyness-multiplier cheaper-busyness-penalty cheaper-busyness-verbose check-interval die-on-idle idle",
         "evil-reload-on-as evil-reload-on-rss max-requests max-requests-delta max-worker-lifetime",
         "max-worker-lifetime-delta mem-collector-freq memory-report min-worker-lifetime reload-on-as reload-on-rss",
+        "touch-reload touch-workers-reload touch-chain-reload touch-exec touch-signal hook-touch master-fifo",
+        "pidfile pidfile2 safe-pidfile safe-pidfile2 exit-on-reload py-auto-reload py-auto-reload-ignore",
+        "procname procname-prefix procname-prefix-spaced procname-append procname-master auto-procname",
+        "hook-asap hook-pre-jail hook-post-jail hook-in-jail hook-as-root hook-as-user hook-as-user-atexit",
+        "hook-pre-app hook-post-app hook-post-fork hook-accepting hook-accepting1 hook-accepting-once",
+        "hook-accepting1-once hook-master-start exec-asap exec-pre-jail exec-post-jail exec-in-jail exec-as-root",
+        "exec-as-user exec-as-user-atexit exec-pre-app exec-post-app reload-mercy",
         "reload-on-exception reload-on-exception-repr reload-on-exception-type reload-on-exception-value",
     )
     for name in names.split()
@@ -147,7 +154,6 @@ APP_SERVER: Final = frozenset(
         "name",
         "need-app",
         "not-log-alarm",
-        "pidfile",
         "post-buffering",
         "processes",
         "protocol",
@@ -251,7 +257,6 @@ READING: Final = frozenset(
 #: True without being asked here, or without meaning: there is always a master, threads always work, and so on.
 MEANINGLESS: Final = frozenset(
     [
-        "auto-procname",
         "honour-range",
         "wsgi-env-behaviour",
         "wsgi-strict",

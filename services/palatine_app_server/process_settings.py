@@ -1,0 +1,115 @@
+"""What the config says of the instance's processes besides its workers' number: orders, hooks, names, files. Plain.
+
+Read with the rest of the settings; ConfigError names the line that is wrong.
+"""
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from palatine.config import Config
+from palatine.errors import ConfigError
+from palatine_app_server import hooks
+from palatine_app_server.hooks import EXEC_MOMENTS, MOMENTS, Hook
+from palatine_app_server.titles import TitleSettings
+from palatine_app_server.touches import Touch
+
+_TOUCHES: Final = ("reload", "workers-reload", "chain-reload")
+_TOUCHES_WITH_ARGUMENT: Final = ("exec", "signal")
+
+
+class ProcessSettings(NamedTuple):
+    """Paths are as the config spells them; `hooks` by moment."""
+
+    touches: tuple[Touch, ...] = ()
+    fifos: tuple[str, ...] = ()
+    early_pidfiles: tuple[str, ...] = ()  # written before privileges are dropped
+    pidfiles: tuple[str, ...] = ()  # and after
+    safe_pidfiles: tuple[str, ...] = ()  # once the instance serves
+    titles: TitleSettings = TitleSettings()
+    hooks: Mapping[str, tuple[Hook, ...]] = {}
+    auto_reload: int = 0  # seconds
+    auto_reload_ignored: tuple[str, ...] = ()
+    exit_on_reload: bool = False
+
+    @property
+    def all_pidfiles(self) -> tuple[str, ...]:
+        """Everything `vacuum` removes."""
+        return (*self.early_pidfiles, *self.pidfiles, *self.safe_pidfiles)
+
+    def hooks_at(self, moment: str) -> tuple[Hook, ...]:
+        """Those of one moment."""
+        return self.hooks.get(moment, ())
+
+
+def read(config: Config) -> ProcessSettings:
+    """The settings of `config`."""
+    settings = config.settings
+    prefix = settings.given("procname-prefix")
+    spaced = settings.given("procname-prefix-spaced")
+    return ProcessSettings(
+        touches=_touches(config),
+        fifos=_values(config, "master-fifo"),
+        early_pidfiles=_last(config, "pidfile"),
+        pidfiles=_last(config, "pidfile2"),
+        safe_pidfiles=(*_last(config, "safe-pidfile"), *_last(config, "safe-pidfile2")),
+        titles=TitleSettings(
+            auto=settings.flag("auto-procname"),
+            prefix=f"{spaced.value or ''} " if spaced else (prefix.value or "") if prefix else "",
+            append=settings.text("procname-append", "") or "",
+            name=settings.text("procname", "") or "",
+            master=settings.text("procname-master", "") or "",
+        ),
+        hooks=_hooks(config),
+        auto_reload=settings.integer("py-auto-reload", 0),
+        auto_reload_ignored=_values(config, "py-auto-reload-ignore"),
+        exit_on_reload=settings.flag("exit-on-reload"),
+    )
+
+
+def _touches(config: Config) -> tuple[Touch, ...]:
+    found = [Touch(path, order) for order in _TOUCHES for path in _values(config, f"touch-{order}")]
+    for order in _TOUCHES_WITH_ARGUMENT:
+        found += [_touch(config, f"touch-{order}", order, value) for value in _values(config, f"touch-{order}")]
+    for option in config.settings.items("hook-touch"):
+        path, _, text = (option.value or "").partition(" ")
+        try:
+            hooks.parse(text)
+        except ConfigError as error:
+            raise option.origin.error(f"hook-touch takes a file and a hook: {error.message}") from error
+        found.append(Touch(path, "hook", text))
+    return tuple(found)
+
+
+def _touch(config: Config, name: str, order: str, value: str) -> Touch:
+    path, _, argument = value.partition(" ")
+    option = config.settings.given(name)
+    assert option is not None
+    if order == "signal" and not (argument.isdigit() and int(argument) <= 255):
+        raise option.origin.error(f"{name} takes a file and the number of a uwsgi signal, not {value!r}")
+    if order == "exec" and not argument:
+        raise option.origin.error(f"{name} takes a file and a command, not {value!r}")
+    return Touch(path, order, argument)
+
+
+def _hooks(config: Config) -> dict[str, tuple[Hook, ...]]:
+    found: dict[str, tuple[Hook, ...]] = {}
+    for moment in MOMENTS:
+        wanted = []
+        for option in config.settings.items(f"hook-{moment}"):
+            try:
+                wanted.append(hooks.parse(option.value or ""))
+            except ConfigError as error:
+                raise option.origin.error(f"{option.name}: {error.message}") from error
+        if moment in EXEC_MOMENTS:
+            wanted += [Hook("exec", value) for value in _values(config, f"exec-{moment}")]
+        if wanted:
+            found[moment] = tuple(wanted)
+    return found
+
+
+def _values(config: Config, name: str) -> tuple[str, ...]:
+    return tuple(option.value or "" for option in config.settings.items(name))
+
+
+def _last(config: Config, name: str) -> tuple[str, ...]:
+    return _values(config, name)[-1:]

@@ -108,8 +108,9 @@ def sink_for(target: Target) -> Sink:
 
 
 def next_moment(now: float, interval: float) -> float:
-    """The next multiple of `interval` on the clock, so that all hosts read at the same moments."""
-    return (now // interval + 1) * interval
+    """The next multiple of `interval` on the clock, so that all hosts read at the same moments; to the millisecond."""
+    step = round(interval * 1000)
+    return (int(now * 1000) // step + 1) * step / 1000
 
 
 def lines(facts: Iterable[Facts], tags: dict[str, str], time_ns: int) -> Iterator[bytes]:

@@ -23,27 +23,36 @@ _FRAME: Final = 2 * 4 + 3 * 7
 
 
 class Request(NamedTuple):
-    """A request PDU; `counter` is where it is counted, `request_id` content octets."""
+    """A request PDU; `counter` is where it is counted, `request_id` content octets.
+
+    `body` is None where the request is longer than any reply may be: its names alone make it tooBig.
+    """
 
     counter: str
     pdu_type: int
     request_id: bytes
-    body: Body
+    body: Body | None
 
 
-def read_request(octets: bytes) -> Request | None:
-    """The request in one whole element; None if it is a PDU that asks nothing. ProtocolError if it is no PDU."""
+def read_request(octets: bytes, room: int) -> Request | None:
+    """The request in one whole element; None if it is a PDU that asks nothing. ProtocolError if it is no PDU.
+
+    One of more than `room` octets is not read to its end.
+    """
     pdu_type, at, end = ber.element(octets, 0, len(octets))
     start, stop = ber.content(octets, at, end, ber.INTEGER)
     ber.signed(octets[start:stop])
     counter = _REQUESTS.get(pdu_type)
     if counter is None:
         return None
-    return Request(counter, pdu_type, octets[start:stop], snmp.read_body(octets[stop:end]))
+    body = snmp.read_body(octets[stop:end]) if len(octets) <= room else None
+    return Request(counter, pdu_type, octets[start:stop], body)
 
 
 def respond(view: View, request: Request, room: int) -> Verdict:
     """The verdict on a request, with the Response PDU, of at most `room` octets, as its reply."""
+    if request.body is None:
+        return refuse(request, ErrorStatus.TOO_BIG, 0, room)
     try:
         if request.pdu_type == PduType.GET:
             written = pdu.get(view, _V2C, [view.target(varbind.oid) for varbind in request.body.varbinds])
@@ -60,7 +69,7 @@ def respond(view: View, request: Request, room: int) -> Verdict:
 def refuse(request: Request, status: int, index: int, room: int) -> Verdict:
     """The verdict on a request that gets an error-status; tooBig where even that does not fit with its varbinds."""
     varbinds = b""
-    if status != ErrorStatus.TOO_BIG:
+    if status != ErrorStatus.TOO_BIG and request.body is not None:
         varbinds = b"".join(map(snmp.write_varbind, request.body.varbinds))
     if len(varbinds) > room - _FRAME:
         status, index, varbinds = int(ErrorStatus.TOO_BIG), 0, b""

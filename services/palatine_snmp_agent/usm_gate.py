@@ -35,8 +35,6 @@ _COUNTERS: Final = {
 }
 #: Those of them that mean somebody who may not be who he says.
 NOT_AUTHENTIC: Final = frozenset({"usm_unknown_user_names", "usm_wrong_digests", "usm_decryption_errors"})
-#: A manager that takes less than we would send is answered in steps of so many octets: few responders do for all.
-_SIZE_STEP: Final = 256
 #: Octets of a reply around its PDU: heads, our engine id twice, the longest user, digest, salt and context.
 _AROUND: Final = 260
 _NO_KEYS: Final = usm.Keys()
@@ -124,15 +122,13 @@ class UsmGate:
             if level & PRIV:
                 raise _Report(snmp_v3.DECRYPTION_ERROR) from None
             raise
-        request = read_request(scoped.pdu)
+        most = min(desk.max_reply, message.max_size)
+        request = read_request(scoped.pdu, most - _AROUND)
         if request is None:
             return Verdict(UNKNOWN_PDU)
         if scoped.engine_id != self._engine.id:
             raise _Report(snmp_v3.UNKNOWN_PDU_HANDLER, user.keys, request)
         context = scoped.context.decode("utf-8", "replace") or desk.own
-        most = desk.max_reply
-        if message.max_size < most:
-            most = max(message.max_size // _SIZE_STEP * _SIZE_STEP, snmp_v3.LEAST_SIZE)
         if not user.grant.allows(level, context):
             return self._refuse(message, user, scoped, request, most)
         view = desk.view(context, user.grant.families)

@@ -93,12 +93,13 @@ class Endpoint:
 
     async def _stint(self, lingering: Lingering) -> None:
         """Answer what there is and what follows at once; OSError as `serve`."""
-        began, before, fd = time.monotonic(), self.received, self._socket.fileno()
+        before, fd = self.received, self._socket.fileno()
+        lingering.begin()
         while True:
             so_far = self.received
             while self.drain():
                 await trio.lowlevel.checkpoint()
-            if self.received == so_far or not lingering.more(fd, began):
+            if self.received == so_far or not lingering.more(fd):
                 break
         if self.received == before:
             self._check_open()

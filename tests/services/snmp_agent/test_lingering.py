@@ -1,6 +1,6 @@
 import socket
-import time
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -19,21 +19,25 @@ def sockets() -> Iterator[list[socket.socket]]:
 
 def test_the_next_question_is_waited_for_unless_somebody_else_has_one(sockets: list[socket.socket]) -> None:
     one, other, manager = sockets
-    lingering = Lingering()
-    lingering.add(one.fileno())
-    lingering.add(other.fileno())
-    now = time.monotonic()
-    assert not lingering.more(one.fileno(), now)
-    manager.sendto(b"x", one.getsockname())
-    assert lingering.more(one.fileno(), time.monotonic())
-    assert not lingering.more(one.fileno(), now - 1)
-    manager.sendto(b"x", other.getsockname())
-    assert not lingering.more(one.fileno(), time.monotonic())
-    lingering.remove(other.fileno())
-    assert lingering.more(one.fileno(), time.monotonic())
-    one.recv(10)
-    assert not lingering.more(one.fileno(), time.monotonic())
+    with closing(Lingering()) as lingering:
+
+        def more() -> bool:
+            lingering.begin()
+            return lingering.more(one.fileno())
+
+        lingering.add(one.fileno())
+        lingering.add(other.fileno())
+        assert not more()
+        manager.sendto(b"x", one.getsockname())
+        assert more()
+        manager.sendto(b"x", other.getsockname())
+        assert not more()
+        lingering.remove(other.fileno())
+        assert more()
+        one.recv(10)
+        assert not more()
 
 
 async def test_an_event_loop_has_one() -> None:
-    assert Lingering.of_this_loop() is Lingering.of_this_loop()
+    with closing(Lingering.of_this_loop()) as lingering:
+        assert Lingering.of_this_loop() is lingering

@@ -18,6 +18,8 @@ from palatine_snmp_agent.settings import parse_address
 from palatine_snmp_agent.sockets import Door, Endpoint
 from palatine_snmp_agent.tally import Tally
 
+#: What the sockets that systemd handed over are called.
+INHERITED: Final = "systemd"
 #: The first descriptor systemd hands over.
 _FIRST_FD: Final = 3
 #: A socket that failed is tried again after so long; what the kernel says once, of a peer, is no failure of a socket.
@@ -50,7 +52,10 @@ class HostSockets:
         self._served: dict[str, list[tuple[Endpoint, trio.CancelScope]]] = {}
 
     async def listen(self, document: Document, addresses: Sequence[str]) -> None:
-        """Serve these addresses and no others; ConfigError for one that cannot be, and then nothing has changed."""
+        """Serve these addresses, and no others but systemd's.
+
+        ConfigError for one that cannot be bound, and then nothing has changed.
+        """
         opened: dict[str, list[socket.socket]] = {}
         try:
             for index, address in enumerate(addresses):
@@ -63,7 +68,7 @@ class HostSockets:
         except BaseException:
             _close([one for some in opened.values() for one in some])
             raise
-        for address in set(self._served) - {*addresses}:
+        for address in set(self._served) - {*addresses, INHERITED}:
             self._end(address)
         for address, sockets in opened.items():
             self.serve(address, sockets)

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import pytest
 
 from palatine.bus import request
 from palatine.counters import SegmentView
-from running import Runner, Running, free_port, run, wait_until
+from running import Runner, Running, anyones_python, free_port, import_path, program, run, wait_until
 from snmp_master import BASE, StandInMaster, stand_in
 
 pytestmark = pytest.mark.interop
@@ -196,3 +197,47 @@ def test_an_address_that_cannot_be_bound_is_refused_with_a_remedy(
         assert agent.wait(30) == 78
     assert f"{config}:2:5" in agent.output()
     assert remedy in agent.output()
+
+
+def inheriting(programs: Runner, number: int, *more: str) -> Running:
+    """An agent that is given a descriptor as systemd gives a socket: as number 3, with sd_listen_fds(3)'s variables."""
+    words = f"exec 3<&{number}; LISTEN_PID=$$ LISTEN_FDS=1 exec {program('palatine-snmp-agent')} {' '.join(more)}"
+    return programs.start("bash", "-c", words, pass_fds=[number])
+
+
+def test_a_socket_of_systemds_is_served_and_what_is_none_refused(programs: Runner, tmp_path: Path) -> None:
+    config = tmp_path / "agent.yaml"
+    config.write_text("communities: [{community: pub}]\n")
+    with stand_in(programs.runtime), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        agent = inheriting(programs, sock.fileno(), "--config", str(config))
+        agent.wait_for("instance.serving", 30)
+        assert asked("snmpget", sock.getsockname()[1], "-v2c", "-cpub@app", NAME) == ONE
+        assert agent.stop(signal.SIGTERM) == 0
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as wrong:
+        refused = inheriting(programs, wrong.fileno())
+        assert refused.wait(30) == 78
+        assert "ListenDatagram=" in refused.output()
+
+
+@pytest.mark.root
+def test_a_port_below_1024_needs_a_capability_and_says_so(programs: Runner) -> None:
+    """In a network of the test's own, where port 161 is nobody's and privileged."""
+    start = "ip link set lo up; echo 1024 > /proc/sys/net/ipv4/ip_unprivileged_port_start; exec"
+    as_nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups"
+    with tempfile.TemporaryDirectory(prefix="pal-") as name:
+        home = Path(name)
+        (home / "agent.yaml").write_text("listen: ['127.0.0.1:161']\n")
+        for path in (home, home / "agent.yaml"):
+            os.chown(path, 65534, 65534)
+        command = f"{' '.join(anyones_python())} -m palatine_snmp_agent --config {home / 'agent.yaml'}"
+        environ = {"PYTHONPATH": import_path(), "PALATINE_RUNTIME_DIR": name, "PALATINE_STATE_DIR": name}
+        for capability, ready in (("", False), ("--inh-caps=+net_bind_service --ambient-caps=+net_bind_service", True)):
+            words = f"{start} {as_nobody} {capability} {command}"
+            agent = programs.start("unshare", "--net", "bash", "-c", words, environ=environ, cwd=home)
+            if ready:
+                agent.wait_for("daemon.ready", 30)
+                assert agent.stop(signal.SIGTERM) == 0
+            else:
+                assert agent.wait(30) == 78, agent.output()
+                assert "CAP_NET_BIND_SERVICE" in agent.output()

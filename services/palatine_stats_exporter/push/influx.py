@@ -14,15 +14,12 @@ import httpx
 import structlog
 import trio
 
-from palatine import __version__
-from palatine_stats_exporter.push.retry_policy import Failed, Outcome, Sent, outcome_of_status
+from palatine_stats_exporter.push.http import Http
+from palatine_stats_exporter.push.retry_policy import Failed, Outcome, Sent
 from palatine_stats_exporter.push.settings import UDP_BYTES, Influx, InfluxV2
 
-#: What is read of an answer that says why.
-_REASON_BYTES: Final = 400
 _NO_DATABASE: Final = "database not found"
 _TEXT: Final = "text/plain; charset=utf-8"
-_USER_AGENT: Final = f"palatine-stats-exporter/{__version__}"
 
 _log = structlog.get_logger()
 
@@ -35,35 +32,6 @@ class Sink(Protocol):
 
     async def aclose(self) -> None:
         """Let go of connections."""
-
-
-class Http:
-    """Requests to one server over connections that are kept; every failure is an Outcome."""
-
-    def __init__(self, url: str, timeout: float, headers: dict[str, str], auth: httpx.BasicAuth | None = None) -> None:
-        found = urlsplit(url)
-        transport = httpx.AsyncHTTPTransport(uds=found.path) if found.scheme == "unix" else None
-        self._base = "http://localhost" if found.scheme == "unix" else url.rstrip("/")
-        self._timeout = timeout
-        self._client = httpx.AsyncClient(
-            transport=transport, headers={"User-Agent": _USER_AGENT, **headers}, auth=auth, timeout=timeout
-        )
-
-    async def post(self, path: str, params: dict[str, str], body: bytes, headers: dict[str, str]) -> Outcome:
-        """POST and say what became of it."""
-        try:
-            with trio.fail_after(self._timeout):
-                answer = await self._client.post(f"{self._base}{path}", params=params, content=body, headers=headers)
-        except trio.TooSlowError:
-            return Failed(f"no answer after {self._timeout:g} s")
-        except (httpx.HTTPError, OSError) as error:
-            return Failed(str(error) or type(error).__name__)
-        reason = "" if answer.is_success else answer.content[:_REASON_BYTES].decode("utf-8", "replace").strip()
-        return outcome_of_status(answer.status_code, reason)
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._client.aclose()
 
 
 class InfluxSink:
@@ -87,7 +55,7 @@ class InfluxSink:
             if isinstance(made, Failed):  # telegraf goes on too: the user may be allowed to write and no more
                 _log.warning("push.database_not_made", database=self._target.database, reason=made.reason)
             self._known = True
-        outcome = await write(self._http, "/write", self._params, batch, compressed=self._target.gzip)
+        outcome = await self._http.post_gzip("/write", self._params, batch, _TEXT, compressed=self._target.gzip)
         if isinstance(outcome, Failed) and _NO_DATABASE in outcome.reason and self._target.create_database:
             self._known = False
         return outcome
@@ -112,17 +80,11 @@ class InfluxV2Sink:
 
     async def send(self, batch: bytes) -> Outcome:
         """Write a batch."""
-        return await write(self._http, "/api/v2/write", self._params, batch, compressed=self._gzip)
+        return await self._http.post_gzip("/api/v2/write", self._params, batch, _TEXT, compressed=self._gzip)
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._http.aclose()
-
-
-async def write(http: Http, path: str, params: dict[str, str], batch: bytes, *, compressed: bool) -> Outcome:
-    """POST a gzip batch of lines, as it is or plain."""
-    headers = {"Content-Type": _TEXT, **({"Content-Encoding": "gzip"} if compressed else {})}
-    return await http.post(path, params, batch if compressed else gzip.decompress(batch), headers)
 
 
 class UdpSink:

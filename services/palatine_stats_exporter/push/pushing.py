@@ -14,14 +14,16 @@ from typing import Any, Final
 import trio
 
 from palatine.codec.line_protocol import encode
+from palatine.codec.otlp import requests
 from palatine.errors import PalatineError
 from palatine_stats_exporter.board import Facts
 from palatine_stats_exporter.push.buffer import BATCH_BYTES, Buffer
 from palatine_stats_exporter.push.influx import InfluxSink, InfluxV2Sink, Sink, UdpSink
+from palatine_stats_exporter.push.otlp import SCOPE, OtlpSink, measured
 from palatine_stats_exporter.push.points import common_tags, points
 from palatine_stats_exporter.push.record import Record, Tally
 from palatine_stats_exporter.push.retry_policy import Backoff, Failed, Forget, decide
-from palatine_stats_exporter.push.settings import Influx, InfluxV2, Target
+from palatine_stats_exporter.push.settings import Influx, InfluxV2, Otlp, Target
 from palatine_stats_exporter.push.targets import Look
 
 #: Times are whole milliseconds, as telegraf rounds those of short intervals: a float has no more to give.
@@ -77,7 +79,7 @@ class Pusher:
         while True:
             moment = next_moment(time.time(), interval)
             await trio.sleep(moment - time.time())
-            await buffer.put(list(batches(lines(self._look(), self._target.tags, round(moment * 1000) * _NANOS))))
+            await buffer.put(list(packed(self._target, self._look(), round(moment * 1000) * _NANOS)))
             self._tally.dropped += buffer.dropped - self._dropped
             self._dropped = buffer.dropped
             self._readings += 1
@@ -103,6 +105,8 @@ def sink_for(target: Target) -> Sink:
     """What delivers to a target."""
     if isinstance(target, InfluxV2):
         return InfluxV2Sink(target)
+    if isinstance(target, Otlp):
+        return OtlpSink(target)
     assert isinstance(target, Influx)
     return UdpSink(target) if target.url.startswith("udp:") else InfluxSink(target)
 
@@ -111,6 +115,16 @@ def next_moment(now: float, interval: float) -> float:
     """The next multiple of `interval` on the clock, so that all hosts read at the same moments; to the millisecond."""
     step = round(interval * 1000)
     return (int(now * 1000) // step + 1) * step / 1000
+
+
+def packed(target: Target, facts: Iterable[Facts], time_ns: int) -> Iterator[bytes]:
+    """One reading as a target wants it: batches of gzip, each of at most BATCH_BYTES before."""
+    if isinstance(target, Otlp):
+        found = measured(facts, socket.gethostname(), target.tags)
+        for body in requests(SCOPE, found, time_ns, BATCH_BYTES // 2):
+            yield gzip.compress(body, _COMPRESSION, mtime=0)
+    else:
+        yield from batches(lines(facts, target.tags, time_ns))
 
 
 def lines(facts: Iterable[Facts], tags: dict[str, str], time_ns: int) -> Iterator[bytes]:

@@ -125,6 +125,24 @@ class InfluxV2(Target):
 
 
 @attrs.frozen(kw_only=True)
+class Otlp(Target):
+    """An OpenTelemetry collector, and what takes OTLP over HTTP as JSON; `tags` are attributes of the resources.
+
+    Attributes:
+        url: the server, to which /v1/metrics is added, or the whole path.
+        headers: sent with each request, for example an authorization.
+    """
+
+    headers: dict[str, Secret] = attrs.field(factory=dict)
+    gzip: bool = True
+
+    @property
+    def names_path(self) -> bool:
+        """Whether the URL has a path of its own, as OTEL_EXPORTER_OTLP_METRICS_ENDPOINT has."""
+        return urlsplit(self.url).path not in {"", "/"}
+
+
+@attrs.frozen(kw_only=True)
 class Push:
     """The section: what all targets share, and the targets of each kind."""
 
@@ -132,8 +150,9 @@ class Push:
     tags: dict[str, str] = attrs.field(factory=dict, validator=_tag_names)
     influxdb: list[Influx] = attrs.field(factory=list)
     influxdb_v2: list[InfluxV2] = attrs.field(factory=list)
+    otlp: list[Otlp] = attrs.field(factory=list)
 
     def targets(self) -> Iterator[Target]:
         """All targets, with what they share."""
-        for target in (*self.influxdb, *self.influxdb_v2):
+        for target in (*self.influxdb, *self.influxdb_v2, *self.otlp):
             yield attrs.evolve(target, interval=target.interval or self.interval, tags={**self.tags, **target.tags})

@@ -10,7 +10,6 @@ import os
 import re
 import select
 import socket
-import tempfile
 import time
 from typing import IO, Any, Final, NamedTuple
 
@@ -86,6 +85,7 @@ class Connection:
         "_lingering",
         "_missing",
         "_packet",
+        "_spooled",
         "body",
         "closing",
         "deadline",
@@ -123,6 +123,7 @@ class Connection:
         self._buffer = b""
         self._limits = limits
         self._missing = 0
+        self._spooled = False
         self._decoder: ChunkedDecoder | None = None
         self._packet: uwsgi_packet.PacketHeader | None = None
 
@@ -288,6 +289,7 @@ class Connection:
         self.body = self.head = self._decoder = self._packet = None
         self.environ = {}
         self._missing = 0
+        self._spooled = False
 
     def _read_head(self, fresh: int) -> Next:
         buffer = self._buffer
@@ -360,11 +362,9 @@ class Connection:
         if self.head.length < 0:
             self._decoder = ChunkedDecoder()
         self._missing = self.head.length
-        self.body = (
-            io.BytesIO()
-            if 0 < self.head.length <= self._limits.body_memory_bytes
-            else tempfile.SpooledTemporaryFile(self._limits.body_memory_bytes)  # noqa: SIM115 - closed in _reset
-        )
+        self.body = io.BytesIO()
+        if self.head.length > self._limits.body_memory_bytes:
+            self._spool()
         if self.head.expects_continue and not data:
             self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         return self._read_body(data)
@@ -383,6 +383,8 @@ class Connection:
         assert self.body is not None
         assert self._decoder is not None
         self.body.write(self._decoder.feed(data))
+        if not self._spooled and self.body.tell() > self._limits.body_memory_bytes:
+            self._spool()
         if self._limits.body_bytes and self.body.tell() > self._limits.body_bytes:
             raise HeadError(413, f"request body over limit-post ({self._limits.body_bytes} bytes)")
         if not self._decoder.done:
@@ -392,7 +394,25 @@ class Connection:
         self.environ["CONTENT_LENGTH"] = str(self.body.tell())
         return self._body_ready()
 
+    def _spool(self) -> None:
+        """The body is too long for memory: go on in a file without a name, which ends with its descriptor."""
+        assert isinstance(self.body, io.BytesIO)
+        file = unnamed_file()
+        file.write(self.body.getbuffer())
+        self.body, self._spooled = file, True
+
     def _body_ready(self) -> Next:
         assert self.body is not None
         self.body.seek(0)
         return Next.SERVE
+
+
+def unnamed_file() -> IO[bytes]:
+    """A file in `$TMPDIR`, else /tmp, that no name leads to (open(2), O_TMPFILE)."""
+    directory = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - without a name there is nothing to guess
+    try:
+        return open(os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600), "w+b")
+    except OSError:  # a file system that does not know it
+        from tempfile import TemporaryFile  # a third of a megabyte, for the few
+
+        return TemporaryFile(dir=directory)

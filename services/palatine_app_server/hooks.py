@@ -6,7 +6,6 @@ A hook waits for what it starts, so in the master only the moments before it ser
 import os
 import re
 import stat
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
@@ -73,6 +72,8 @@ def run(hooks: Sequence[Hook], moment: str) -> None:
 
 
 def _execute(argument: str) -> None:
+    import subprocess  # rarely needed, and half a megabyte
+
     code = subprocess.run(["/bin/sh", "-c", argument], stdin=subprocess.DEVNULL, check=False).returncode
     if code:
         raise HookError(f'command "{argument}" exited with non-zero code: {code}')

@@ -6,10 +6,9 @@ that start at once one gets the name, and what a killed master left behind is no
 
 import contextlib
 import fcntl
-import hashlib
 import os
-import shutil
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -78,7 +77,7 @@ def sweep(runtime: Path) -> bool:
             continue
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(directory, ignore_errors=True)
+            _remove(directory)
             swept = True
         except BlockingIOError:
             continue
@@ -89,7 +88,7 @@ def sweep(runtime: Path) -> bool:
 
 def leave(place: Place) -> None:
     """Remove what `settle` made."""
-    shutil.rmtree(place.runtime if place.private else place.directory, ignore_errors=True)
+    _remove(place.runtime if place.private else place.directory)
     for fd in place.claims:
         os.close(fd)
 
@@ -105,9 +104,21 @@ def identity_of(cwd: str, source: str) -> str:
     return f"{socket.gethostname()}:{os.path.join(cwd, source)}"
 
 
+def _candidates(name: str, identity: str) -> Iterator[str]:
+    yield name
+    from hashlib import sha256  # rarely needed, and half a megabyte
+
+    yield f"{name[: places.INSTANCE_NAME_BYTES - 7]}-{sha256(identity.encode()).hexdigest()[:6]}"
+
+
+def _remove(directory: Path) -> None:
+    from shutil import rmtree  # at an end or after a crash: a server that runs does without half a megabyte
+
+    rmtree(directory, ignore_errors=True)
+
+
 def _claim(instances: Path, name: str, identity: str) -> tuple[Path, int]:
-    digest = hashlib.sha256(identity.encode()).hexdigest()[:6]
-    for candidate in (name, f"{name[: places.INSTANCE_NAME_BYTES - 7]}-{digest}"):
+    for candidate in _candidates(name, identity):
         directory = instances / candidate
         longest = len(os.fsencode(directory / "handoff"))
         if longest > SOCKET_PATH_BYTES:
@@ -160,7 +171,7 @@ def _emptied(directory: Path) -> bool:
     after_crash = (directory / "seg").exists()
     for entry in directory.iterdir():
         if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry, ignore_errors=True)
+            _remove(entry)
         else:
             entry.unlink(missing_ok=True)
     return after_crash

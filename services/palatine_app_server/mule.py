@@ -5,13 +5,13 @@ import os
 import socket
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from palatine import exits
 from palatine_app_server import mule_queues
 from palatine_app_server.aide import Aide
+from palatine_app_server.last_words import print_exc
 from palatine_app_server.mule_queues import MuleQueues
 
 #: The longest message the mule's own loop takes, uWSGI's 64 KiB.
@@ -123,7 +123,7 @@ def _run_program(path: str) -> int:
         main["__file__"] = path
         exec(code, main)  # noqa: S102 - the config says so: mule = script.py
     except Exception:  # noqa: BLE001 - the program's; the master starts it again
-        traceback.print_exc()
+        print_exc()
     return exits.FAILURE
 
 
@@ -132,5 +132,5 @@ def _call(program: str) -> int:
     try:
         getattr(importlib.import_module(module), name.removesuffix("()"))()
     except Exception:  # noqa: BLE001 - likewise
-        traceback.print_exc()
+        print_exc()
     return exits.FAILURE

@@ -8,7 +8,6 @@ import os
 import select
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -17,6 +16,7 @@ from palatine.errors import ProtocolError
 from palatine_app_server import linux, spool
 from palatine_app_server.aide import Aide
 from palatine_app_server.feature_settings import SpoolerSettings
+from palatine_app_server.last_words import print_exc
 
 #: What a spooler function returns, uWSGI's numbers.
 SPOOL_OK, SPOOL_RETRY, SPOOL_IGNORE = -2, -1, 0
@@ -154,7 +154,7 @@ def _called(function: Callable[[dict[Any, Any]], Any], arguments: dict[Any, Any]
     try:
         result = function(arguments)
     except Exception:  # noqa: BLE001 - the app's; the task stays
-        traceback.print_exc()
+        print_exc()
         return SPOOL_RETRY
     return result if isinstance(result, int) else SPOOL_RETRY
 
@@ -169,4 +169,4 @@ def _import_all(names: tuple[str, ...]) -> None:
             else:
                 importlib.import_module(name)
         except Exception:  # noqa: BLE001 - the app's; its tasks wait until it is repaired
-            traceback.print_exc()
+            print_exc()

@@ -1,9 +1,9 @@
 """Mules and farms: `uwsgi.mule_msg` and its kin. Messages go straight to the mules' queues, past the master."""
 
 import sys
-import traceback
 from typing import Any
 
+from palatine_app_server.last_words import print_exc
 from palatine_app_server.mule_queues import ANY, MuleQueues
 from palatine_app_server.uwsgi_module import arguments
 from palatine_app_server.uwsgi_module.seat import Seat
@@ -37,7 +37,7 @@ class Mules:
         try:
             chosen(message)
         except Exception:  # noqa: BLE001 - the app's hook may raise anything
-            traceback.print_exc()
+            print_exc()
         return True
 
     def _install(self, hook: Any) -> None:

@@ -4,12 +4,12 @@ import operator
 import os
 import socket
 import sys
-import traceback
 from collections.abc import Callable
 from typing import Any, Final
 
 from palatine.codec.uwsgi_packet import HEADER_BYTES, PacketHeader, encode_header, parse_header
 from palatine_app_server import mule_queues
+from palatine_app_server.last_words import print_exc
 from palatine_app_server.uwsgi_module import arguments
 from palatine_app_server.uwsgi_module.seat import Seat
 
@@ -54,7 +54,7 @@ class Signals:
         try:
             handler(number)
         except Exception:  # noqa: BLE001 - the app's handler may raise anything
-            traceback.print_exc()
+            print_exc()
 
     def _signal(self, number: int, node: str = "") -> None:
         if node:

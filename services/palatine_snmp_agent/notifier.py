@@ -6,6 +6,7 @@ few at a time, so that one the target never acknowledges does not hold up the ot
 """
 
 import itertools
+import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -16,6 +17,7 @@ import structlog
 import trio
 
 from palatine.bus.journal import Journal
+from palatine.errors import PalatineError
 from palatine_snmp_agent import inform_policy
 from palatine_snmp_agent.notices import Notice, notice_of
 from palatine_snmp_agent.tally import Tally
@@ -41,6 +43,10 @@ class _Inform:
     target: str
     notice: Notice
     raised: float
+
+
+class NotKeptError(PalatineError):
+    """An inform could not be put on disk."""
 
 
 class Notifier:
@@ -70,7 +76,10 @@ class Notifier:
             self._tally.add("notifications_dropped")
 
     async def accept(self, notice: Notice, only: Sequence[str] = ()) -> int:
-        """Tell of something, `only` to some targets; informs are on disk when this returns how many are told."""
+        """Tell of something, `only` to some targets; informs are on disk when this returns how many are told.
+
+        NotKeptError where an inform could not be put on disk; other targets may have been told.
+        """
         wanting = self._wanting(notice, only)
         for target in wanting:
             if target.line.inform:
@@ -94,7 +103,10 @@ class Notifier:
                 self._queue(_Inform(entry.id, body["target"], notice_of(body["notice"]), body["raised"]))
             task_status.started()
             async for notice in self._receive:
-                await self.accept(notice)
+                try:
+                    await self.accept(notice)
+                except NotKeptError as error:
+                    _log.error("notify.not_kept", event_name=notice.name, reason=str(error))
 
     def _wanting(self, notice: Notice, only: Sequence[str]) -> list[Target]:
         return [
@@ -117,12 +129,16 @@ class Notifier:
     async def _keep(self, target: Target, notice: Notice) -> None:
         if self._pending >= MAX_PENDING:
             self._tally.add("notifications_dropped")
-            self._say_failing(target.line.called, f"{MAX_PENDING} informs wait already; later ones are dropped")
-            return
+            raise NotKeptError(f"{MAX_PENDING} informs wait already")
         raised = time.time()
         name = target.line.called
         body = {"target": name, "notice": attrs.asdict(notice), "raised": raised}
-        self._queue(_Inform(await self._journal.add(_INFORM, body), name, notice, raised))
+        try:
+            ident = await self._journal.add(_INFORM, body)
+        except sqlite3.Error as error:
+            self._tally.add("notifications_dropped")
+            raise NotKeptError(f"the journal does not take it: {error}") from error
+        self._queue(_Inform(ident, name, notice, raised))
 
     def _queue(self, inform: _Inform) -> None:
         self._count(+1)
@@ -139,7 +155,10 @@ class Notifier:
         with queue:
             async for inform in queue:
                 await self._deliver(inform)
-                await self._journal.done([inform.id])
+                try:
+                    await self._journal.done([inform.id])
+                except sqlite3.Error as error:  # a full disk; it will be sent again by the next start
+                    _log.error("notify.not_forgotten", target=inform.target, reason=str(error))
                 self._count(-1)
 
     async def _deliver(self, inform: _Inform) -> None:

@@ -22,7 +22,7 @@ from palatine_snmp_agent.inform_policy import Strangers
 from palatine_snmp_agent.instances import Instances
 from palatine_snmp_agent.listening import INHERITED, HostSockets, inherited_sockets
 from palatine_snmp_agent.notices import AUTHENTICATION_FAILURE, COLD_START, WARM_START, Notice
-from palatine_snmp_agent.notifier import Notifier
+from palatine_snmp_agent.notifier import Notifier, NotKeptError
 from palatine_snmp_agent.settings import Settings
 from palatine_snmp_agent.tally import Tally
 from palatine_snmp_agent.targets import targets_of
@@ -118,7 +118,10 @@ class Service:
         only = body.get("targets", [])
         if len(values) < len(_ALARM_WORDS) or not isinstance(only, list):
             raise PeerError(f"notify takes texts {', '.join(_ALARM_WORDS)}, and a list `targets`", "invalid")
-        told = await self._notifier.accept(Notice("alarmRaised", values, self._engine.ticks()), only)
+        try:
+            told = await self._notifier.accept(Notice("alarmRaised", values, self._engine.ticks()), only)
+        except NotKeptError as error:
+            raise PeerError(str(error), "busy") from error
         if not told:
             named = f" called {', '.join(map(str, only))}" if only else ""
             raise PeerError(f"no target{named} in snmp-agent.yaml takes alarmRaised", "invalid")

@@ -7,7 +7,6 @@ the app's.
 import errno
 import grp
 import os
-import pwd
 import time
 from collections.abc import Mapping
 from typing import Final, NamedTuple
@@ -16,11 +15,12 @@ from palatine import __version__, places
 from palatine.counters import Segment
 from palatine.errors import ConfigError
 from palatine.schema import INSTANCE
-from palatine_app_server import commons, hooks, log_opening, sockets
+from palatine_app_server import commons, hooks, log_opening, privileges, sockets
 from palatine_app_server.api import SNMP_VALUES
 from palatine_app_server.instance import Place
 from palatine_app_server.log_sinks import FileSink, Sink
 from palatine_app_server.logs import Logs
+from palatine_app_server.privileges import ids
 from palatine_app_server.settings import AppSettings, SocketWish
 from palatine_app_server.sockets import BindError, Bound
 
@@ -60,7 +60,7 @@ def open_log(settings: AppSettings, *, begun: bool) -> Sink:
     """Open the log with the rights we were started with; `begun`: a predecessor wrote to it, so it is not truncated."""
     log = log_opening.open_log(settings.log, settings.log.logto, begun=begun)
     if settings.log.chown and isinstance(log, FileSink):
-        uid, gid = _ids(settings.uid, settings.gid)
+        uid, gid = ids(settings.uid, settings.gid)
         os.fchown(log.fd, -1 if uid is None else uid, -1 if gid is None else gid)
     return log
 
@@ -74,26 +74,35 @@ def drop_privileges(settings: AppSettings, place: Place) -> None:
 
 
 def _drop(settings: AppSettings, place: Place) -> None:
-    uid, gid = _ids(settings.uid, settings.gid)
+    uid, gid = ids(settings.uid, settings.gid)
     if uid is None and gid is None:
         return
-    if os.geteuid() != 0:
-        if uid not in {None, os.geteuid()}:
-            raise ConfigError("only root can run as another user (uid, gid)")
-        return
-    os.chown(place.directory, -1 if uid is None else uid, _palatine_group(gid))
-    if place.private:
-        os.chown(place.runtime, -1 if uid is None else uid, -1 if gid is None else gid)
-    if gid is not None:
-        os.setgroups([])
-        os.setgid(gid)
-    if uid is not None:
-        os.setuid(uid)
+    if os.geteuid() == 0:
+        os.chown(place.directory, -1 if uid is None else uid, _palatine_group(gid))
+        if place.private:
+            os.chown(place.runtime, -1 if uid is None else uid, -1 if gid is None else gid)
+    if not settings.process.rights.master_as_root:
+        become_app(settings)
+
+
+def become_app(settings: AppSettings) -> None:
+    """Take the rights of the app, for ever: the master, or with master-as-root each zygote."""
+    rights = settings.process.rights
+    named = bool(settings.uid) and not settings.uid.isdigit()
+    privileges.become(settings.uid, settings.gid, rights.additional_gids, init_groups=rights.init_groups and named)
+
+
+def begin_with_rights(settings: AppSettings) -> None:
+    """What must hold before anything is bound or written: the umask, and the immediate user and group."""
+    rights = settings.process.rights
+    if rights.umask is not None:
+        os.umask(rights.umask)
+    privileges.become(rights.immediate_uid, rights.immediate_gid)
 
 
 def make_spools(settings: AppSettings, cwd: str) -> None:
     """Make the spool directories, which `cwd` is the base of, with the rights we were started with."""
-    uid, gid = _ids(settings.uid, settings.gid)
+    uid, gid = ids(settings.uid, settings.gid)
     owner = (-1 if uid is None else uid, -1 if gid is None else gid)
     try:
         commons.make_spools(settings.features, cwd, owner if os.geteuid() == 0 else None)
@@ -112,6 +121,7 @@ def make_segment(settings: AppSettings, place: Place, bound: Sockets, cwd: str) 
         "variables": cores if settings.stats_options["full_vars"] else 0,
         **commons.rows(settings),
     }  # fmt: skip
+    rows["daemons"] = len(settings.process.daemons)
     labels = {
         "name": place.name,
         "version": "2.0.31",
@@ -124,6 +134,7 @@ def make_segment(settings: AppSettings, place: Place, bound: Sockets, cwd: str) 
         "offers": [{"kind": one.kind, "name": one.name} for one in bound.offered],
         "apps": [{"id": n, "modifier1": 0, "mountpoint": point, "chdir": ""} for n, point in enumerate(points)],
         "locks": [{"name": f"user {number}"} for number in range(settings.locks)] + [{"name": name} for name in _LOCKS],
+        "daemons": [{"cmd": wish.command} for wish in settings.process.daemons],
         **commons.labels(settings, cwd),
     }
     segment = Segment.create(place.directory / "seg", INSTANCE, rows, labels)
@@ -185,18 +196,6 @@ def _mode(settings: AppSettings) -> str:
     if settings.processes == 1:
         return "threaded" if settings.threads > 1 else "single process"
     return "preforking+threaded" if settings.threads > 1 else "preforking"
-
-
-def _ids(user: str, group: str) -> tuple[int | None, int | None]:
-    try:
-        uid = int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid if user else None
-    except KeyError as error:
-        raise ConfigError(f"no user {user!r}") from error
-    try:
-        gid = int(group) if group.isdigit() else grp.getgrnam(group).gr_gid if group else None
-    except KeyError as error:
-        raise ConfigError(f"no group {group!r}") from error
-    return uid, gid
 
 
 def _palatine_group(fallback: int | None) -> int:

@@ -8,13 +8,25 @@ from typing import Final, NamedTuple
 
 from palatine.config import Config
 from palatine.errors import ConfigError
-from palatine_app_server import hooks
+from palatine_app_server import attached_settings, hooks
+from palatine_app_server.attached_settings import DaemonWish
 from palatine_app_server.hooks import EXEC_MOMENTS, MOMENTS, Hook
 from palatine_app_server.titles import TitleSettings
 from palatine_app_server.touches import Touch
 
 _TOUCHES: Final = ("reload", "workers-reload", "chain-reload")
 _TOUCHES_WITH_ARGUMENT: Final = ("exec", "signal")
+
+
+class Rights(NamedTuple):
+    """Beside uid and gid: users and groups by name or number."""
+
+    immediate_uid: str = ""  # from the start, before anything is bound
+    immediate_gid: str = ""
+    additional_gids: tuple[str, ...] = ()
+    init_groups: bool = True
+    master_as_root: bool = False  # only zygotes and workers become uid and gid
+    umask: int | None = None
 
 
 class ProcessSettings(NamedTuple):
@@ -30,6 +42,10 @@ class ProcessSettings(NamedTuple):
     auto_reload: int = 0  # seconds
     auto_reload_ignored: tuple[str, ...] = ()
     exit_on_reload: bool = False
+    daemons: tuple[DaemonWish, ...] = ()
+    rights: Rights = Rights()
+    background: str = ""  # where a detached instance logs
+    background_waits: bool = False  # daemonize2: until it serves
 
     @property
     def all_pidfiles(self) -> tuple[str, ...]:
@@ -63,6 +79,28 @@ def read(config: Config) -> ProcessSettings:
         auto_reload=settings.integer("py-auto-reload", 0),
         auto_reload_ignored=_values(config, "py-auto-reload-ignore"),
         exit_on_reload=settings.flag("exit-on-reload"),
+        daemons=attached_settings.read(config),
+        rights=_rights(config),
+        background=settings.text("daemonize", "") or settings.text("daemonize2", "") or "",
+        background_waits=settings.given("daemonize") is None,
+    )
+
+
+def _rights(config: Config) -> Rights:
+    settings = config.settings
+    umask = settings.given("umask")
+    try:
+        mask = int(umask.value or "", 8) if umask else None
+    except ValueError as error:
+        assert umask is not None
+        raise umask.origin.error(f"umask takes an octal mode, not {umask.value!r}") from error
+    return Rights(
+        immediate_uid=settings.text("immediate-uid", "") or "",
+        immediate_gid=settings.text("immediate-gid", "") or "",
+        additional_gids=_values(config, "add-gid"),
+        init_groups=not settings.flag("no-initgroups"),
+        master_as_root=settings.flag("master-as-root"),
+        umask=mask,
     )
 
 

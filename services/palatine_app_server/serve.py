@@ -14,7 +14,7 @@ from palatine.codec import emperor_pipe
 from palatine.config import honoured
 from palatine.config.show import resolved, show
 from palatine.errors import ConfigError, PalatineError
-from palatine_app_server import instance, master, settings, sockets, succession
+from palatine_app_server import background, instance, master, settings, sockets, succession
 from palatine_app_server.succession import Words
 from palatine_app_server.vassal import EmperorPipe
 
@@ -65,7 +65,14 @@ def _serve(words: Words, read: config.Config) -> int:
         sys.stderr.write(show(read))
     if read.settings.flag("no-server"):
         return exits.OK
-    wanted = _settings(read, successor=succession.VARIABLE in words.environ)
+    successor = succession.VARIABLE in words.environ
+    wanted = _settings(read, successor=successor)
+    if wanted.process.background and not successor and emperor_pipe.FD_VARIABLE not in words.environ:
+        environ = dict(words.environ)
+        code = background.detach(environ, wanted.log.logto, wait=wanted.process.background_waits)
+        if code is not None:
+            return code
+        words = words._replace(environ=environ)
     _enter(wanted.app.chdir)
     place = instance.settle(
         wanted.name,
@@ -78,6 +85,8 @@ def _serve(words: Words, read: config.Config) -> int:
 
 def _settings(read: config.Config, *, successor: bool) -> settings.AppSettings:
     wanted = settings.read(read)
+    if wanted.process.background:
+        wanted = wanted._replace(log=wanted.log._replace(logto=wanted.log.logto or wanted.process.background))
     if wanted.sockets:
         return wanted
     return wanted._replace(sockets=(_stdin_socket(read, successor=successor),))

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from palatine import exits
 from palatine.counters import Segment
-from palatine_app_server import apps, channel, front, hooks, linux, loader, titles
+from palatine_app_server import apps, channel, foundation, front, hooks, linux, loader, titles
 from palatine_app_server.api import Api, ApiSettings
 from palatine_app_server.commons import Commons
 from palatine_app_server.ledger import Ledger
@@ -71,6 +71,8 @@ def _live(inheritance: Inheritance, orders: socket.socket) -> int:
     app = None
     started = time.monotonic()
     titles.put_on(inheritance.settings.process.titles, "zygote")
+    if inheritance.settings.process.rights.master_as_root:
+        foundation.become_app(inheritance.settings)
     try:
         _prepare(inheritance.settings)
         if not inheritance.settings.lazy_apps:

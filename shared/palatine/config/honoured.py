@@ -22,6 +22,9 @@ PROCESSES: Final = frozenset(
         "hook-pre-app hook-post-app hook-post-fork hook-accepting hook-accepting1 hook-accepting-once",
         "hook-accepting1-once hook-master-start exec-asap exec-pre-jail exec-post-jail exec-in-jail exec-as-root",
         "exec-as-user exec-as-user-atexit exec-pre-app exec-post-app reload-mercy",
+        "attach-daemon attach-control-daemon smart-attach-daemon smart-attach-daemon2 attach-daemon2",
+        "daemons-honour-stdin daemonize daemonize2 umask add-gid no-initgroups immediate-uid immediate-gid",
+        "master-as-root",
         "reload-on-exception reload-on-exception-repr reload-on-exception-type reload-on-exception-value",
     )
     for name in names.split()
@@ -286,7 +289,6 @@ REFUSED: Final = {
     name: reason
     for names, reason in (
         ("ssl-socket suwsgi-socket", "TLS is served for HTTP only: use https-socket, or nginx in front"),
-        ("daemonize daemonize2", "does not go to the background: run it under systemd, or `palatine up`"),
         ("fastcgi-socket scgi-socket", "only HTTP and the uwsgi protocol are served"),
     )
     for name in names.split()

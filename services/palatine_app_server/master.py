@@ -17,6 +17,7 @@ from palatine.codec import emperor_pipe
 from palatine.companions import Companions
 from palatine.notify import Notifier
 from palatine_app_server import (
+    background,
     channel,
     commons,
     foundation,
@@ -68,6 +69,7 @@ class Master:
     def __init__(self, settings: AppSettings, place: Place, words: Words, reread: Callable[[], AppSettings]) -> None:
         environ = dict(words.environ)
         left = succession.inherited(environ)
+        self._ready_fd = background.herald(environ)
         self._words = words._replace(environ=dict(environ))
         sibling = link_sibling.inherited(environ)
         self._succeeds = bool(left)
@@ -79,6 +81,7 @@ class Master:
         self._loop = Loop()
         self._emperor = EmperorPipe.from_environment(environ)
         self._notifier = Notifier.from_environment(self._environ)
+        foundation.begin_with_rights(settings)
         hooks.run(settings.process.hooks_at("asap"), "asap")
         self._sockets = foundation.bind_all(settings, left, settings.mercy_seconds if place.after_crash else 0.0)
         self._tls = tls_settings.contexts(settings.tls)  # keys are read with the rights we were started with
@@ -413,6 +416,7 @@ class Master:
         generation = self._workforce.reload.serving
         if not self._served:
             self._served = True
+            background.tell(self._ready_fd)
             pid_files.write(self._settings.process.safe_pidfiles, self._logs.say)
         self._notifier.send("READY=1", f"STATUS=generation {generation} serves")
         self._signals.serve(generation)
@@ -421,6 +425,14 @@ class Master:
 
     def _optional_parts(self, settings: AppSettings) -> Iterator[Part]:
         """Parts only some configs have, and whose code only those load."""
+        if settings.process.daemons:
+            from palatine_app_server.attached import Attached
+
+            mercy = float(settings.mercy_seconds) if "reload-mercy" in settings.options else 0.0
+            yield Attached(
+                settings.process.daemons, self._segment, self._logs,
+                environ=self._app_environ(settings), mercy=mercy, on_control=self._orders.stop_now,
+            )  # fmt: skip
         features = settings.features
         if features.crons:
             from palatine_app_server.crons import Crons

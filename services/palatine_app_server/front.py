@@ -21,6 +21,10 @@ from palatine_app_server.static_files import Answer, StaticFiles
 
 def made(settings: FrontSettings, source: AppSource, apps: Sequence[App]) -> "WsgiApp | Handler | None":
     """What a worker calls: the app itself where there is nothing else to do, None where there is no app."""
+    if settings.routes is not None:
+        from palatine_app_server.routed_front import RoutedFront  # where nobody routes, none of it is in memory
+
+        return RoutedFront(settings, source, apps)
     plain = len(apps) <= 1 and all(app.mountpoint == "" for app in apps) and not source.no_default
     if settings.wanted or not plain:
         return Front(settings, source, apps)
@@ -52,44 +56,47 @@ class Front(Handler):
 
     def handle(self, core: Core, environ: dict[str, Any], response: Response) -> Iterable[bytes]:
         """The result to send; `start_response` was called, or is when the result is read."""
+        app = self._choose(environ)
         if self._static is not None:
             answer = self._static.answer(environ, time.time())
             if answer is not None:
-                return self._send_file(core, answer, response, environ["REQUEST_METHOD"])
-        return self._call(core, environ, response)
+                return send_answer(core, answer, response, environ["REQUEST_METHOD"])
+        return self._call(core, app, environ, response)
 
-    def _call(self, core: Core, environ: dict[str, Any], response: Response) -> Iterable[bytes]:
+    def _choose(self, environ: dict[str, Any]) -> int:
+        """The app of a request; SCRIPT_NAME and PATH_INFO become what it sees."""
         choice = self._mounts.choose(environ.get("SCRIPT_NAME", ""), environ.get("PATH_INFO", ""))
-        if choice.app == NOBODY:
+        environ["SCRIPT_NAME"], environ["PATH_INFO"] = choice.script_name, choice.path_info
+        return choice.app
+
+    def _call(self, core: Core, app: int, environ: dict[str, Any], response: Response) -> Iterable[bytes]:
+        if app == NOBODY:
             log("--- no python application found, check your startup logs for errors ---\n")
             core.note().app = NOBODY
             response.keep_alive = False
-            return _plain(response, "500 Internal Server Error", "Internal Server Error")
-        environ["SCRIPT_NAME"], environ["PATH_INFO"] = choice.script_name, choice.path_info
-        core.ledger.enter_app(choice.app if choice.app < self._counted else 0)
-        if choice.app:
-            core.note().app = choice.app
-        result: Iterable[bytes] = self._apps[choice.app](environ, response.start_response)
+            body = b"Internal Server Error"
+            headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))]
+            response.start_response("500 Internal Server Error", headers)
+            return [body]
+        core.ledger.enter_app(app if app < self._counted else 0)
+        if app:
+            core.note().app = app
+        result: Iterable[bytes] = self._apps[app](environ, response.start_response)
         return result
 
-    @staticmethod
-    def _send_file(core: Core, answer: Answer, response: Response, method: str) -> Iterable[bytes]:
-        core.note().app = NOBODY
-        core.ledger.count(core.ledger.static_requests)
-        response.start_response(answer.status, answer.headers)
-        if not answer.path or method == "HEAD":
-            response.without_body()
-            return []
-        return FileWrapper(open_slice(answer))
+
+def send_answer(core: Core, answer: Answer, response: Response, method: str) -> Iterable[bytes]:
+    """The result that sends a static file, or what is said instead."""
+    core.note().app = NOBODY
+    core.ledger.count(core.ledger.static_requests)
+    response.start_response(answer.status, answer.headers)
+    if not answer.path or method == "HEAD":
+        response.without_body()
+        return []
+    return FileWrapper(open_slice(answer))
 
 
 def open_slice(answer: Answer) -> FileSlice:
     """Open what `answer` sends; a link that was put there since it was looked at is not followed."""
     fd = os.open(answer.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     return FileSlice(FilePart(fd, answer.start, answer.length))
-
-
-def _plain(response: Response, status: str, text: str) -> Iterable[bytes]:
-    body = text.encode()
-    response.start_response(status, [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
-    return [body]

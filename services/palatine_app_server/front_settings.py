@@ -3,12 +3,15 @@
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from palatine.config import Config
 from palatine.errors import ConfigError
 from palatine_app_server.header_edits import HeaderEdits, parse_header
 from palatine_app_server.static_files import Expiry, StaticSettings
+
+if TYPE_CHECKING:
+    from palatine_app_server.route_grammar import Routes
 
 T = TypeVar("T")
 
@@ -30,11 +33,12 @@ class FrontSettings(NamedTuple):
 
     static: StaticSettings = StaticSettings()
     headers: HeaderEdits = HeaderEdits()
+    routes: "Routes | None" = None
 
     @property
     def wanted(self) -> bool:
         """Whether there is anything to do."""
-        return self.static.wanted or bool(self.headers)
+        return self.static.wanted or bool(self.headers) or self.routes is not None
 
 
 def read(config: Config) -> FrontSettings:
@@ -45,7 +49,21 @@ def read(config: Config) -> FrontSettings:
             add=each(config, "add-header", parse_header),
             remove=frozenset(each(config, "rem-header", str.lower)),
         ),
+        routes=_routes(config),
     )
+
+
+def _routes(config: Config) -> "Routes | None":
+    if not any("route" in option.name for option in config.options):
+        return None
+    from palatine_app_server import route_grammar  # a master without routes does without
+
+    lines = [
+        route_grammar.Line(option.name, option.value or "", option.origin.error)
+        for option in config.options
+        if option.name in route_grammar.OPTIONS
+    ]
+    return route_grammar.parse(lines) or None
 
 
 def mounts(config: Config) -> tuple[tuple[str, str], ...]:

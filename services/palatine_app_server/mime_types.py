@@ -4,11 +4,13 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from palatine_app_server.loader import AppError
+
 DEFAULT_FILE: Final = "/etc/mime.types"
 
 
 def read(paths: Iterable[str]) -> Mapping[str, str]:
-    """Ending without the dot → content type; OSError for a named file that cannot be read."""
+    """Ending without the dot → content type; AppError for a named file that cannot be read."""
     wanted = list(paths) or ([DEFAULT_FILE] if os.path.exists(DEFAULT_FILE) else [])
     if not wanted:
         import mimetypes  # only where the machine has no table of its own
@@ -16,12 +18,19 @@ def read(paths: Iterable[str]) -> Mapping[str, str]:
         return {ending[1:]: kind for ending, kind in mimetypes.types_map.items()}
     table: dict[str, str] = {}
     for path in wanted:
-        with open(path, encoding="latin-1") as file:
-            for line in file:
-                words = line.partition("#")[0].split()
-                for ending in words[1:]:
-                    table.setdefault(ending, words[0])
+        for line in _lines(path):
+            words = line.partition("#")[0].split()
+            for ending in words[1:]:
+                table.setdefault(ending, words[0])
     return table
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        with open(path, encoding="latin-1") as file:
+            return file.readlines()
+    except OSError as error:
+        raise AppError(f"mimefile {path}: {error.strerror}") from error
 
 
 def ending_of(name: str) -> str:

@@ -9,7 +9,6 @@ import os
 import socket
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -17,6 +16,7 @@ from typing import Any, Final, NamedTuple
 from palatine.codec.http_head import HeadParser
 from palatine.codec.uwsgi_packet import vars_size
 from palatine_app_server.connection import ClientGoneError, Connection, Limits, Listener
+from palatine_app_server.last_words import print_exc
 from palatine_app_server.ledger import Ledger
 from palatine_app_server.recycling import Recycling
 from palatine_app_server.request_log import Notes, RequestLog, RequestLogSettings, Served
@@ -256,7 +256,9 @@ class Requests:
 
     def _shown(self, error: BaseException) -> str:
         if self._settings.catch_exceptions:
-            return "".join(traceback.format_exception(error))
+            from traceback import format_exception  # where it is used, or it would cost every process 300 KB
+
+            return "".join(format_exception(error))
         return "Internal Server Error"
 
     @staticmethod
@@ -270,6 +272,8 @@ class Requests:
 
     def _log(self, core: Core, environ: dict[str, Any], response: Response, started_us: int, micros: int) -> None:
         notes = core.notes
+        if notes is not None and notes.at_end is not None:
+            notes.at_end()
         if "wsgi.version" in environ:
             environ = {key: value for key, value in environ.items() if isinstance(value, str) and "." not in key}
         nobody = self._app is None and self._handler is None
@@ -314,4 +318,4 @@ def log(line: str) -> None:
 
 def _print_exception() -> None:
     with contextlib.suppress(OSError, ValueError):  # likewise
-        traceback.print_exc()
+        print_exc()

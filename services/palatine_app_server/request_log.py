@@ -56,11 +56,12 @@ class Notes:
     Most requests have none; `Core.notes` makes them when somebody has something to say.
     """
 
-    __slots__ = ("app", "log_this", "silent", "variables", "via", "write_errors")
+    __slots__ = ("app", "at_end", "log_this", "silent", "variables", "via", "write_errors")
 
     def __init__(self) -> None:
         self.app = 0  # the number of the app; -1: none had the request
         self.via = ""  # "sendfile", "route", "offload"
+        self.at_end: Callable[[], None] | None = None  # before the line is written
         self.log_this = False
         self.silent = False
         self.variables: dict[str, str] = {}

@@ -1,0 +1,239 @@
+"""Routing without a server: what rules mean, what they change, and what is refused."""
+
+import pytest
+
+from palatine.errors import ConfigError
+from palatine_app_server.route_grammar import OPTIONS, Line, Routes, parse, parse_rule
+from palatine_app_server.route_policy import End, Walk
+from palatine_app_server.route_steps import Effect, Reply
+
+ENVIRON = {
+    "REQUEST_METHOD": "GET", "PATH_INFO": "/foo/bar", "QUERY_STRING": "a=1&b=two", "REQUEST_URI": "/foo/bar?a=1&b=two",
+    "HTTP_HOST": "example.com", "REMOTE_ADDR": "10.1.2.3", "HTTP_COOKIE": "x=1; id=abc", "SCRIPT_NAME": "/foo",
+    "HTTP_USER_AGENT": "curl/8",
+}  # fmt: skip
+
+
+class Known:
+    """A world with one file, one user and no clock."""
+
+    def is_file(self, kind: str, path: str) -> bool:
+        return path == "/file" and kind in {"exists", "isfile"}
+
+    def value(self, function: str, key: str) -> str:
+        return f"<{function} {key}>"
+
+    def password_fits(self, authorization: str, secret: str) -> str:
+        return "me" if (authorization, secret) == ("Basic good", "file") else ""
+
+
+def walked(*rules: tuple[str, str], status: int = 0, **more: str) -> tuple[End, Walk]:
+    walk = Walk({**ENVIRON, **more}, Known(), status)
+    return walk.run([parse_rule(kind, value) for kind, value in rules]), walk
+
+
+def variable(value: str, **more: str) -> str:
+    return str(walked(("run", f"addvar:OUT={value}"), **more)[1].environ["OUT"])
+
+
+@pytest.mark.parametrize(
+    ("template", "value"),
+    [
+        ("plain", "plain"),
+        ("${PATH_INFO}|${HTTP_HOST}|${NONE}", "/foo/bar|example.com|"),
+        ("${cookie[id]}|${cookie[none]}|${qs[b]}", "abc||two"),
+        ("${base64[HTTP_HOST]}|${hex[SCRIPT_NAME]}", "ZXhhbXBsZS5jb20=|2f666f6f"),
+        ("${time[unix]}|${uwsgi[wid]}", "<time unix>|<uwsgi wid>"),
+        ("$1 $ ${", "$1 $ ${"),  # no expression, no groups
+        ("100$", "100$"),
+    ],
+)
+def test_templates(template: str, value: str) -> None:
+    assert variable(template) == value
+
+
+def test_groups() -> None:
+    _, walk = walked(("", "^/(f.o)/(.*)(x)? addvar:OUT=$0|$1|$2|$3|$9|$$1"))
+    assert walk.environ["OUT"] == "/foo/bar|foo|bar|||$foo"
+    _, walk = walked(("", "^/foo/(.)ar addvar:OUT=${qs[$1]}"))
+    assert walk.environ["OUT"] == "two"
+
+
+def test_what_a_client_sends_is_not_expanded_again() -> None:
+    _, walk = walked(("", "^/(.*) addvar:OUT=$1"), PATH_INFO="/${cookie[id]}$0")
+    assert walk.environ["OUT"] == "${cookie[id]}$0"
+    assert variable("${HTTP_X}", HTTP_X="${HTTP_HOST}") == "${HTTP_HOST}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "condition", "holds"),
+    [
+        ("", "^/foo", True), ("", "^/bar", False), ("", "bar", True), ("host", "^example", True),
+        ("uri", r"\?a=1", True),
+        ("qs", "b=two", True), ("remote-addr", r"^10\.", True), ("user-agent", "^curl", True), ("referer", ".", False),
+        ("remote-user", "^$", True),
+        ("if", "equal:${HTTP_HOST};example.com", True), ("if", "eq:${HTTP_HOST};x", False),
+        ("if-not", "==:${HTTP_HOST};x", True), ("if", "startswith:${PATH_INFO};/foo", True),
+        ("if", "endswith:${PATH_INFO};/bar", True), ("if", "contains:${PATH_INFO};o/b", True),
+        ("if", "regexp:${HTTP_HOST};^ex.*m$", True), ("if", "re:${HTTP_HOST};^x", False),
+        ("if", "ishigher:${qs[a]};0", True), ("if", ">:${qs[a]};1", False), ("if", ">=:${qs[a]};1", True),
+        ("if", "<:${qs[a]};2", True), ("if", "<=:x;0", True), ("if", "empty:${HTTP_NONE}", True),
+        ("if", "empty:x", False), ("if", "exists:/file", True), ("if", "isfile:/nofile", False),
+        ("if-not", "isdir:/file", True), ("if", "ipv4in:${REMOTE_ADDR};10.0.0.0/8", True),
+        ("if", "ipv4in:${REMOTE_ADDR};11.0.0.0/8", False), ("if", "ipv6in:${REMOTE_ADDR};::/0", False),
+        ("if", "ipv6in:fe80::1;fe80::/10", True), ("if", "ipv4in:nonsense;10.0.0.0/8", False),
+        ("status", "404", True), ("status", "500", False), ("run", "", True),
+    ],
+)  # fmt: skip
+def test_conditions(kind: str, condition: str, holds: object) -> None:
+    _, walk = walked((kind, f"{condition} addvar:HIT=1".strip()), status=404)
+    assert ("HIT" in walk.changed) is holds
+
+
+def test_a_condition_that_is_an_expression_has_groups() -> None:
+    _, walk = walked(("if", "regexp:${HTTP_HOST};^(\\w+) addvar:OUT=$1"))
+    assert walk.environ["OUT"] == "example"
+
+
+@pytest.mark.parametrize(
+    ("action", "reply"),
+    [
+        ("break:403 Forbidden", Reply("403 Forbidden", (("Connection", "close"), ("Content-Type", "text/plain")))),
+        ("break:", None),
+        ("return:404", Reply("404 Not Found", (("Content-Type", "text/plain"),), b"Not Found")),
+        ("return:999", None),
+        ("redirect:http://${HTTP_HOST}/$1", Reply("302 Found", (("Location", "http://example.com/foo"),), b"Moved")),
+        ("redirect-permanent:/x", Reply("301 Moved Permanently", (("Location", "/x"),), b"Moved Permanently")),
+        ("file:filename=/file,status=503 Down", Reply("503 Down", (("Content-Type", "text/html"),), path="/file")),
+        ("file:filename=/nofile", None),
+        (
+            "basicauth:My realm,file",
+            Reply("401 Authorization Required", (("WWW-Authenticate", 'Basic realm="My realm"'),), b"Unauthorized"),
+        ),
+    ],
+)
+def test_actions_that_end_a_request(action: str, reply: Reply | None) -> None:
+    end, walk = walked(("", f"^/(foo) {action}"), ("run", "addvar:NEVER=1"))
+    assert (end, walk.reply) == (End.BREAK, reply)
+    assert "NEVER" not in walk.changed
+
+
+@pytest.mark.parametrize(
+    ("action", "changed"),
+    [
+        ("addvar:A=${qs[b]}", {"A": "two"}),
+        ("setuser:me:secret", {"REMOTE_USER": "me"}),
+        ("setmethod:PUT", {"REQUEST_METHOD": "PUT"}),
+        ("seturi:/u", {"REQUEST_URI": "/u"}),
+        ("sethost:h", {"HTTP_HOST": "h"}),
+        ("setpathinfo:/p", {"PATH_INFO": "/p"}),
+        ("setscriptname:/s", {"SCRIPT_NAME": "/s"}),
+        ("setremoteaddr:1.1.1.1", {"REMOTE_ADDR": "1.1.1.1"}),
+        ("setscheme:https", {"UWSGI_SCHEME": "https"}),
+        ("fixpathinfo:", {"PATH_INFO": "/bar"}),
+        ("rewrite:/new/$1", {"PATH_INFO": "/new/foo"}),
+        ("rewrite:/n%41?c=3", {"PATH_INFO": "/nA", "QUERY_STRING": "c=3&a=1&b=two"}),
+        ("+:N,2", {"N": "9"}), ("-:N,2", {"N": "5"}), ("*:N,2", {"N": "14"}), ("/:N,2", {"N": "3"}),
+        ("/:N,0", {"N": "0"}), ("+:N", {"N": "8"}),
+        ("setmodifier1:5", {}), ("flush:", {}),
+    ],
+)  # fmt: skip
+def test_actions_that_change_variables(action: str, changed: dict[str, str]) -> None:
+    end, walk = walked(("", f"^/(foo) {action}"), ("run", "addvar:AFTER=1"), N="7")
+    assert end is End.THROUGH
+    assert walk.changed == changed | {"AFTER": "1"}
+
+
+def test_how_a_walk_goes_on() -> None:
+    for word in ("continue", "last", "rewrite-last"):
+        end, walk = walked(("run", f"{word}:/"), ("run", "addvar:NEVER=1"))
+        assert end is End.THROUGH
+        assert "NEVER" not in walk.changed
+    end, walk = walked(
+        ("run", "goto:there"), ("run", "addvar:NEVER=1"), ("label", "there"), ("run", "addvar:A=1"), ("run", "goto:6"),
+        ("run", "addvar:NEVER=1"), ("run", "addvar:B=1"),
+    )  # fmt: skip
+    assert walk.changed == {"A": "1", "B": "1"}
+    for back in ("goto:there", "goto:nowhere", "goto:0"):
+        end, walk = walked(("label", "there"), ("run", back))
+        assert end is End.BREAK
+        assert "can only jump forward" in walk.effects[0].arguments[0]
+
+
+def test_basic_authentication() -> None:
+    rules = [("run", "basicauth:r,file"), ("run", "addvar:IN=1")]
+    end, walk = walked(*rules, HTTP_AUTHORIZATION="Basic good")
+    assert (end, walk.changed) == (End.THROUGH, {"REMOTE_USER": "me", "IN": "1"})
+    assert walked(*rules, HTTP_AUTHORIZATION="Basic bad")[0] is End.BREAK
+    assert walked(*rules, REMOTE_USER="known")[0] is End.THROUGH
+    assert walked(("run", "basicauth:r,"), HTTP_AUTHORIZATION="Basic good")[0] is End.BREAK
+    another = [("run", "basicauth-next:r,other"), *rules]
+    assert walked(*another, HTTP_AUTHORIZATION="Basic good")[0] is End.THROUGH
+    assert walked(*another)[0] is End.BREAK
+
+
+def test_the_rest() -> None:
+    _, walk = walked(
+        ("run", "addheader:X-A: ${HTTP_HOST}"), ("run", "delheader:Server"), ("run", "logvar:who=${cookie[id]}"),
+        ("run", "donotlog:"), ("run", "log:hit ${PATH_INFO}"), ("run", "alarm:mail it is ${qs[a]}"),
+        ("run", "signal:17"), ("run", "harakiri:5"), ("run", "metricinc:hits,2"), ("run", "setapp:/a"),
+        ("run", "send:a"), ("run", "send-crnl:b"), ("run", "clearheaders:203 X"), ("run", "chdir:/tmp"),
+    )  # fmt: skip
+    assert walk.add == [("X-A", "example.com")]
+    assert walk.remove == ["server"]
+    assert (walk.log_variables, walk.silent, walk.app, walk.raw) == ({"who": "abc"}, True, "/a", b"ab\r\n")
+    assert walk.fresh_status == "203 X"
+    assert walk.effects == [
+        Effect("log", ("hit /foo/bar",)), Effect("alarm", ("mail", "it is 1")), Effect("signal", ("17",)),
+        Effect("harakiri", ("5",)), Effect("metric", ("metricinc", "hits", "2")), Effect("chdir", ("/tmp",)),
+    ]  # fmt: skip
+
+
+def test_nobody_sends_a_header_by_a_line_end() -> None:
+    _, walk = walked(("run", "addheader:X: ${A}"), ("run", "redirect:/${A}"), A="1\r\nSet-Cookie: x")
+    assert walk.add == [("X", "1Set-Cookie: x")]
+    assert walk.reply is not None
+    assert walk.reply.headers == (("Location", "/1Set-Cookie: x"),)
+
+
+def test_tables() -> None:
+    def line(option: str, value: str) -> Line:
+        return Line(option, value, ConfigError)
+
+    routes = parse([
+        line("route", "^/ log:a"), line("error-route-status", "404 redirect:/"),
+        line("response-route-if", "empty: log:b"),
+        line("final-route-run", "log:c"), line("route-label", "x"), line("route-remote-addr", "^1 break:"),
+    ])  # fmt: skip
+    assert [len(table) for table in routes] == [3, 1, 1, 1]
+    assert not Routes()
+    assert "error-route-remote-addr" in OPTIONS
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "reason"),
+    [
+        ("", "^/only", "a space and an action"),
+        ("", "( log:x", "not a regular expression"),
+        ("", "^/ log", "its name, a colon"),
+        ("", "^/ http:127.0.0.1:1", 'there is no action "http" here'),
+        ("run", "logvar:x", "key=value"),
+        ("run", "alarm:x", "an alarm, a space"),
+        ("run", "basicauth:x", "realm,user:password"),
+        ("if", "equal:a log:x", "a semicolon between them"),
+        ("if", "nothing:a log:x", 'unable to find "nothing" route condition'),
+        ("if", "exists log:x", "a condition is its name"),
+        ("if", "regexp:a;( log:x", "not a regular expression"),
+    ],
+)
+def test_what_is_wrong_is_refused(kind: str, value: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        parse_rule(kind, value)
+
+
+def test_lines_are_named() -> None:
+    def error(text: str) -> ConfigError:
+        return ConfigError(f"my.ini:3: {text}")
+
+    with pytest.raises(ConfigError, match=r"my\.ini:3: .*no action"):
+        parse([Line("route-run", "nope:x", error)])

@@ -30,6 +30,8 @@ JOURNAL: Final = "alarms.sqlite"
 STORM_MEMORY_SECONDS: Final = 3600.0
 #: An instance that ends says its last words after its directory went.
 PARTING_SECONDS: Final = 2.0
+#: How often instances are looked at that had nothing to say.
+LOOK_SECONDS: Final = 1.0
 #: How often the gauges in the segment are brought up to date.
 GAUGE_SECONDS: Final = 1.0
 
@@ -101,6 +103,7 @@ class Service:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(reader.run, intake, self._submit, lambda one: self._ask(reader, one))
                     nursery.start_soon(self._watch, intake)
+                    nursery.start_soon(self._look, intake)
                     nursery.start_soon(self._measure)
                     self._ctx.ready(f"{len(kept.pending)} alarms pending" if kept.pending else "")
             await self._courier.drain()
@@ -165,8 +168,15 @@ class Service:
             nursery.start_soon(self._part, ref.name, intake)
             return
         self._registry.appeared(ref.name, ref.uid, ref.path)
-        if ref.name not in intake.sources():
-            intake.connect(ref.name, ref.path / "events")
+        _connect(intake, ref.name, ref.path)
+
+    async def _look(self, intake: Intake) -> None:
+        """An instance without alarms has no `events` until it has something to say."""
+        while True:
+            await trio.sleep(LOOK_SECONDS)
+            for instance in self._registry:
+                if instance.path is not None:
+                    _connect(intake, instance.name, instance.path)
 
     async def _part(self, name: str, intake: Intake) -> None:
         """Let an instance finish what it was saying."""
@@ -207,3 +217,9 @@ class Service:
 
     def _present(self) -> int:
         return sum(instance.path is not None for instance in self._registry)
+
+
+def _connect(intake: Intake, name: str, directory: Path) -> None:
+    endpoint = directory / "events"
+    if name not in intake.sources() and endpoint.exists():
+        intake.connect(name, endpoint)

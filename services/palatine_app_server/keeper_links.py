@@ -22,6 +22,8 @@ class Links:
 
     def __init__(self) -> None:
         self._ends: tuple[socket.socket, ...] = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        # before anybody asks: unix(7), credentials come only with what is sent after this
+        self._ends[1].setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._pid = 0
         self._born = 0.0
 

@@ -23,6 +23,7 @@ class Post:
         self._emperor: socket.socket | None = None
         self._outbox: deque[tuple[bytes, list[int]]] = deque()
         listener.setblocking(False)
+        listener.set_inheritable(False)  # whoever held it after our death would take the next keeper's callers
         poll.register(listener.fileno(), select.EPOLLIN)
 
     @property

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from palatine.companions import Companions, inheritable
 from palatine_app_server import channel
+from palatine_app_server.doorbell import Doorbell
 from palatine_app_server.instance import Place
 from palatine_app_server.link_sibling import SiblingGoneError, SiblingLink
 from palatine_app_server.logs import Logs
@@ -44,6 +45,7 @@ class LinkEnd:
         state_dir: str,
         environ: Mapping[str, str],
         sibling: int = -1,
+        wanted: bool = True,
     ) -> None:
         self._logs = logs
         self._environ = inheritable(environ)
@@ -58,15 +60,20 @@ class LinkEnd:
             "--directory", str(place.directory), "--name", place.name, "--master", str(os.getpid()),
         ] + (["--state-dir", state_dir] if state_dir else [])  # fmt: skip
         loop.watch(self._ours.fileno(), self._hear)
+        self._doorbell = None if wanted else Doorbell(place.directory / "ctl", loop, self._begin)
 
     def start(self, now: float) -> None:
-        """Start the link process; the rules go ahead of every line they are to be matched with."""
-        self.post(self._greeting())
+        """Start the link process, unless nobody needs it yet: the first who knocks at `ctl` does."""
+        if self._doorbell is None:
+            self._begin()
+        self.due(now)
+
+    def _begin(self) -> None:
+        self.post(self._greeting())  # the rules go ahead of every line they are to be matched with
         if self._forked is None:
             self._execute()
         else:
             self._forked.start(self._words, self._environ, self._theirs.fileno())
-        self.due(now)
 
     def due(self, now: float) -> float | None:
         """Restart what died; when to call again."""
@@ -89,6 +96,7 @@ class LinkEnd:
 
     def stop(self, now: float) -> None:
         """Ask the link to end."""
+        self._take_doorbell_down()
         if self._forked is not None:
             self._forked.stop(now, STOP_SECONDS)
         self._executed.stop(now, STOP_SECONDS)
@@ -103,7 +111,8 @@ class LinkEnd:
         """The link's process id, 0 while there is none."""
         if self._forked is not None:
             return self._forked.pid
-        return self._executed.status()["link"].pid
+        known = self._executed.status().get("link")
+        return known.pid if known is not None else 0
 
     def post(self, message: dict[str, Any]) -> None:
         """Queue one message; the oldest is dropped when the link has not read for long."""
@@ -127,8 +136,15 @@ class LinkEnd:
         """In a forked child: neither end is its business."""
         self._ours.close()
         self._theirs.close()
+        if self._doorbell is not None:
+            self._doorbell.close_in_child()
         if self._forked is not None:
             self._forked.close()
+
+    def _take_doorbell_down(self) -> None:
+        if self._doorbell is not None:
+            self._doorbell.close()
+            self._doorbell = None
 
     def _execute(self) -> None:
         command = [sys.executable, "-P", "-m", "palatine_app_server.link", "--fd", str(self._theirs.fileno())]
@@ -159,6 +175,7 @@ class LinkEnd:
             if message is None:
                 return
             if message["op"] == "hello":
+                self._take_doorbell_down()
                 self._waiting.appendleft(self._greeting())
             elif message["op"] == "request":
                 body = self._answer(str(message["type"]), message.get("body"))

@@ -52,7 +52,6 @@ class LinkServer:
         self._ear = ear
         self._masters: dict[int, int] = {}  # pid of a link: pid of its master
         self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        ear.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
 
     def run(self) -> Order | None:
         """Serve until the other end of the socket is closed everywhere."""

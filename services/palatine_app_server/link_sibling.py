@@ -66,6 +66,8 @@ class SiblingLink:
 
     def due(self, now: float) -> float | None:
         """Do what has become due; when to call again. SiblingGoneError."""
+        if not self._order:
+            return None
         self._event(policy.Clock(), now)
         return policy.due(self._state)
 

@@ -138,7 +138,7 @@ class Master:
         self._link = LinkEnd(
             place, self._logs, self._loop,
             answer=inquiries.answer, greeting=inquiries.greeting, state_dir=self._state_dir,
-            environ=self._environ, sibling=sibling,
+            environ=self._environ, sibling=sibling, wanted=self._has_news(settings),
         )  # fmt: skip
 
     @property
@@ -399,6 +399,10 @@ class Master:
         if any(known.name == alarm for known in self._settings.alarms.alarms):
             self._count("alarms_raised")
             self._link.post({"op": "raise", "alarm": alarm, "message": message, "source": source})
+
+    def _has_news(self, settings: AppSettings) -> bool:
+        """Whether the alarm-daemon is to hear of this instance: of its alarms, or that there are none any more."""
+        return bool(settings.alarms.alarms) or places.has_state(f"link/{self._place.name}", self._state_dir)
 
     def _deliver(self, number: int) -> None:
         delivered = self._signals.deliver(number)

@@ -44,14 +44,12 @@ def runtime_dir(override: str | None = None) -> Path:
 
 def state_dir(daemon: str, override: str | None = None) -> Path:
     """The directory of a daemon's journals, created 0700 if it must be."""
-    named = override or os.environ.get("PALATINE_STATE_DIR")
-    if named:
-        return _made(Path(named).absolute() / daemon, 0o700)
-    system = Path("/var/lib/palatine")
-    if _usable(system):
-        return _made(system / daemon, 0o700)
-    home = os.environ.get("XDG_STATE_HOME") or str(Path("~/.local/state").expanduser())
-    return _made(Path(home) / "palatine" / daemon, 0o700)
+    return _made(_state_path(daemon, override), 0o700)
+
+
+def has_state(daemon: str, override: str | None = None) -> bool:
+    """Whether that directory exists."""
+    return _state_path(daemon, override).is_dir()
 
 
 def config_file(daemon: str, override: str | None = None) -> Path | None:
@@ -76,6 +74,17 @@ def instances_dir(runtime: Path) -> Path:
 def safe_name(text: str) -> str:
     """`text` as an instance name: `[A-Za-z0-9._-]`, at most 40 bytes, never empty, never starting with a dot."""
     return _UNSAFE.sub("-", text).strip("-.")[:INSTANCE_NAME_BYTES] or "app"
+
+
+def _state_path(daemon: str, override: str | None) -> Path:
+    named = override or os.environ.get("PALATINE_STATE_DIR")
+    if named:
+        return Path(named).absolute() / daemon
+    system = Path("/var/lib/palatine")
+    if _usable(system):
+        return system / daemon
+    home = os.environ.get("XDG_STATE_HOME") or str(Path("~/.local/state").expanduser())
+    return Path(home) / "palatine" / daemon
 
 
 def _usable(path: Path) -> bool:

@@ -166,9 +166,9 @@ def test_random_kills_under_load(programs: Runner) -> None:
             if deed in {"zygote", "both"}:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(server.zygote(), signal.SIGKILL)
-            if deed == "link" and server.link():
+            if deed == "link" and (link := server.link()):
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(server.link(), signal.SIGKILL)
+                    os.kill(link, signal.SIGKILL)
             if deed == "reload":
                 server.running.send(signal.SIGHUP)
             if deed == "pause":

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import socket
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,6 +53,12 @@ def more(environ):
 """
 
 
+def knock(directory: Path) -> None:
+    """Have the link of an instance started, which is not there before somebody wants it."""
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.connect(os.fspath(directory / "ctl"))
+
+
 class AppServer:
     """One running instance named `app`."""
 
@@ -83,6 +90,12 @@ class AppServer:
         self.pid = self.running.pid
         if wait:
             self.wait_ready()
+            self.knock()
+
+    def knock(self) -> None:
+        """Have the link started."""
+        knock(self.directory)
+        wait_until(self.link, "the link")
 
     def write(self, more: str) -> None:
         """Put an app there: the standard one, and `more` behind it."""

@@ -37,7 +37,7 @@ def free_port(kind: int = socket.SOCK_STREAM) -> int:
         return port
 
 
-def wait_until(probe: Callable[[], T], what: str, seconds: float = 10.0) -> T:
+def wait_until(probe: Callable[[], T], what: str, seconds: float = 30.0) -> T:
     """The first true value of `probe`; exceptions of it count as not yet."""
     deadline = time.monotonic() + seconds
     last: BaseException | None = None
@@ -78,7 +78,7 @@ class Running:
         """Everything printed so far."""
         return self.log.read_text(errors="replace")
 
-    def wait_for(self, text: str, seconds: float = 10.0) -> str:
+    def wait_for(self, text: str, seconds: float = 30.0) -> str:
         """Wait until `text` was printed; the output."""
 
         def printed() -> bool:

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from app_server import AppServer, alive, cpu_seconds
+from app_server import AppServer, alive, cpu_seconds, knock
 from running import Runner, wait_until
 
 
@@ -375,7 +375,10 @@ def test_an_instance_without_a_name_leaves_no_state(programs: Runner) -> None:
     """Its name is made of its pid: nobody would ever look for what is kept under it."""
     (programs.directory / "app.py").write_text("def application(environ, start_response): pass\n")
     server = programs.start("palatine-app-server", "--http-socket", "127.0.0.1:0", "--wsgi-file", "app.py")
-    wait_until(lambda: list(programs.runtime.glob(f"i/app-{server.pid}/link/*/sender.lock")), "the link's spool")
+    directory = programs.runtime / f"i/app-{server.pid}"
+    wait_until((directory / "ctl").exists, "a way in")
+    knock(directory)
+    wait_until(lambda: list(directory.glob("link/*/sender.lock")), "the link's spool")
     assert server.stop() == 0
     assert not list((programs.runtime / "i").iterdir())
     assert not [path for path in programs.state.rglob("*") if path.is_file()]

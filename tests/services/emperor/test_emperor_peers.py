@@ -217,7 +217,10 @@ def test_a_second_palatine_emperor_has_its_own_place(realm: Realm) -> None:
             command = [sys.executable, "-m", "palatine_emperor", "--emperor", str(court)]
             emperors.append(subprocess.Popen(command, env=environ, stdout=log, stderr=log, stdin=subprocess.DEVNULL))
         realm.emperors.append(emperors[-1])
-        master_of(port)
+        try:
+            master_of(port)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {(realm.directory / f'log{number}').read_text()}") from error
     for emperor in emperors:
         emperor.send_signal(signal.SIGTERM)
     assert [emperor.wait(20) for emperor in emperors] == [0, 0]

@@ -97,3 +97,27 @@ def test_a_link_has_its_masters_rights_and_no_groups(open_realm: Realm) -> None:
     assert status(link, "Groups") == ["65534"]
     os.kill(link, signal.SIGKILL)
     assert status(link_of(open_realm, "tenant.ini", other_than=link), "Uid") == ["65534"] * 4
+
+
+def test_a_link_nobody_needs_is_not_there_until_somebody_knocks(realm: Realm) -> None:
+    port = free_port()
+    realm.vassal("quiet.ini", port)
+    realm.start()
+    master = master_of(port)
+    directory = realm.runtime / "i/quiet.ini"
+    view = SegmentView.open(directory / "seg")
+    assert view.row("server")["link_pid"] == 0
+    view.close()
+    assert not (directory / "events").exists()
+    answer = trio.run(request, directory / "ctl", "ping")
+    assert answer["pid"] == master
+    assert (directory / "events").exists()
+
+
+def test_links_that_are_wanted_at_once_wait_for_the_sibling(realm: Realm) -> None:
+    for number in range(3):
+        realm.vassal(f"v{number}.ini", free_port(), alarm="keep log:kept", log_alarm="keep ^TERRIBLE")
+    realm.start()
+    for number in range(3):
+        assert program(link_of(realm, f"v{number}.ini")) == "palatine_app_server.link_server"
+    assert "link was killed" not in realm.log()

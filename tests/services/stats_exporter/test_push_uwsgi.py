@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import signal
 import socket
 import struct
 import threading
@@ -35,6 +36,17 @@ class Datagrams:
         while b"core.routed_signals" not in (one := self.socket.recv(65536)):
             found.append(one)
         return found
+
+    def drain(self) -> None:
+        """Forget what has come."""
+        self.socket.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while self.socket.recv(65536):
+                pass
+        self.socket.settimeout(30)
+
+    def close(self) -> None:
+        self.socket.close()
 
 
 class Conversations:
@@ -76,7 +88,7 @@ class Side:
     def __init__(self, stack: contextlib.ExitStack) -> None:
         self.statsd, self.socket = Datagrams(), Datagrams()
         self.carbon, self.zabbix = Conversations(lambda _: None), Conversations(zabbix_answer)
-        for one in (self.statsd.socket, self.socket.socket, self.carbon, self.zabbix):
+        for one in (self.statsd, self.socket, self.carbon, self.zabbix):
             stack.callback(one.close)
 
     def words(self) -> tuple[str, ...]:
@@ -117,17 +129,15 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
 
 def test_statsd_gets_the_real_datagrams(both: Both) -> None:
     value = re.compile(rb"(?<=:)\d+")
-    assert [value.sub(b"N", one) for one in both.ours.statsd.round()] == [
-        value.sub(b"N", one) for one in both.theirs.statsd.round()
-    ]
+    ours, theirs = (sorted(value.sub(b"N", one) for one in side.statsd.round()) for side in (both.ours, both.theirs))
+    assert ours == theirs
     wait_until(lambda: b"myinst.worker.0.requests:1|c" in both.ours.statsd.round(), "the request counted", 30)
 
 
 def test_socket_gets_the_real_datagrams(both: Both) -> None:
     value = re.compile(rb"\d+$")
-    assert [value.sub(b"N", one) for one in both.ours.socket.round()] == [
-        value.sub(b"N", one) for one in both.theirs.socket.round()
-    ]
+    ours, theirs = (sorted(value.sub(b"N", one) for one in side.socket.round()) for side in (both.ours, both.theirs))
+    assert ours == theirs
     wait_until(lambda: b"uwsgi.worker.0.requests 0 1" in both.ours.socket.round(), "the request counted", 30)
 
 
@@ -160,9 +170,8 @@ def test_zabbix_gets_the_real_items(both: Both) -> None:
     found, wanted = (json.loads(side.heard[0][13:]) for side in (ours, theirs))
     assert ours.heard[0][:5] == theirs.heard[0][:5]
     assert [list(item) for item in found["data"]] == [list(item) for item in wanted["data"]]
-    assert [(item["host"], item["key"]) for item in found["data"]] == [
-        (item["host"], item["key"]) for item in wanted["data"]
-    ]
+    ours_said, theirs_said = ({(item["host"], item["key"]) for item in side["data"]} for side in (found, wanted))
+    assert ours_said == theirs_said
     both.exporter.wait_for("items are not known to the server", 30)
 
 
@@ -200,3 +209,24 @@ def test_the_app_names_the_line_that_is_wrong(programs: Runner) -> None:
     assert running.wait() != 0
     assert "app.ini:3:" in running.output()
     assert "there is no stats pusher 'statds'" in running.output()
+
+
+def test_a_reload_takes_up_another_pusher_and_an_exporter_another_day(programs: Runner) -> None:
+    config = programs.directory / "app" / "app.ini"
+    config.parent.mkdir()
+    with contextlib.ExitStack() as stack:
+        first, second = Datagrams(), Datagrams()
+        stack.callback(first.close)
+        stack.callback(second.close)
+        words = "[uwsgi]\nstats-pusher-default-freq = 1\nstats-push = statsd:{}\n"
+        config.write_text(words.format(first.address))
+        exporter = programs.start("palatine-stats-exporter")
+        app = AppServer(programs, "--ini", str(config))
+        first.round()
+        config.write_text(words.format(second.address))
+        app.running.send(signal.SIGHUP)
+        second.round()
+        exporter.stop(signal.SIGKILL)
+        second.drain()
+        programs.start("palatine-stats-exporter")
+        second.round()

@@ -47,13 +47,15 @@ class DeadlineWatch:
         with SegmentView.open(self._segment.path) as view:
             return view.text("activity", self._row(late.worker, late.core), late.bank).decode("latin-1")
 
-    def announce(self, late: OverdueRequest, pid: int, logs: Logs) -> None:
+    def announce(self, late: OverdueRequest, pid: int, logs: Logs, *, verbose: bool) -> None:
         """UWSGI's lines about a worker that is about to be killed."""
         method, uri, _host, peer = (self.activity(late).split("\0") + [""] * 4)[:4]
         say, worker = logs.say_dated, late.worker
         say(f"*** HARAKIRI ON WORKER {worker} (pid: {pid}, try: 1, graceful: yes) ***")
         say(f"HARAKIRI !!! worker {worker} status !!!")
         say(f"HARAKIRI [core {late.core}] {peer} - {method} {uri} since {late.started}")
+        for name in ("syscall", "wchan") if verbose else ():
+            say(f"HARAKIRI: -- {name}> {_proc_line(pid, name)}")
         say(f"HARAKIRI !!! end of worker {worker} status !!!")
         logs.say(f"HARAKIRI triggered by worker {worker} core {late.core} !!!")
 
@@ -85,3 +87,12 @@ class DeadlineWatch:
     def _deadlines(self, worker: int, bank: int) -> list[int]:
         word, first = self._deadline, self._row(worker, 0)
         return [self._segment.cells("cores", row, bank)[word] for row in range(first, first + self._threads)]
+
+
+def _proc_line(pid: int, name: str) -> str:
+    """What the kernel says of a process: the system call it is in and where it waits, proc(5)."""
+    try:
+        with open(f"/proc/{pid}/{name}", encoding="ascii", errors="replace") as file:
+            return file.read().strip()
+    except OSError as error:  # the kernel may not tell us, and the process may be gone
+        return error.strerror or ""

@@ -3,6 +3,7 @@
 Read with the rest of the settings; ConfigError names the line that is wrong.
 """
 
+import signal
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
@@ -16,6 +17,15 @@ from palatine_app_server.touches import Touch
 
 _TOUCHES: Final = ("reload", "workers-reload", "chain-reload")
 _TOUCHES_WITH_ARGUMENT: Final = ("exec", "signal")
+
+
+class HarakiriSettings(NamedTuple):
+    """Options harakiri-*."""
+
+    verbose: bool = False
+    graceful_seconds: int = 0
+    graceful_signal: int = signal.SIGTERM
+    queue_threshold: int = 0
 
 
 class Rights(NamedTuple):
@@ -42,6 +52,7 @@ class ProcessSettings(NamedTuple):
     auto_reload: int = 0  # seconds
     auto_reload_ignored: tuple[str, ...] = ()
     exit_on_reload: bool = False
+    harakiri: HarakiriSettings = HarakiriSettings()
     daemons: tuple[DaemonWish, ...] = ()
     rights: Rights = Rights()
     background: str = ""  # where a detached instance logs
@@ -79,6 +90,12 @@ def read(config: Config) -> ProcessSettings:
         auto_reload=settings.integer("py-auto-reload", 0),
         auto_reload_ignored=_values(config, "py-auto-reload-ignore"),
         exit_on_reload=settings.flag("exit-on-reload"),
+        harakiri=HarakiriSettings(
+            verbose=settings.flag("harakiri-verbose"),
+            graceful_seconds=settings.integer("harakiri-graceful-timeout", 0),
+            graceful_signal=settings.integer("harakiri-graceful-signal", signal.SIGTERM, minimum=1, maximum=64),
+            queue_threshold=settings.integer("harakiri-queue-threshold", 0),
+        ),
         daemons=attached_settings.read(config),
         rights=_rights(config),
         background=settings.text("daemonize", "") or settings.text("daemonize2", "") or "",

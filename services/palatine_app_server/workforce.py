@@ -14,6 +14,7 @@ from palatine import exits
 from palatine.counters import Segment
 from palatine_app_server import reload_policy, worker_policy, zygote
 from palatine_app_server.harakiri import DeadlineWatch
+from palatine_app_server.harakiri_gate import HarakiriGate
 from palatine_app_server.logs import Logs
 from palatine_app_server.loop import Loop
 from palatine_app_server.nursery import Nursery
@@ -59,6 +60,7 @@ class Workforce:
         self._early_deaths: dict[int, int] = {}  # pids reaped before their "spawned" was read
         self._watch = DeadlineWatch(segment, settings.processes, settings.threads)
         self._server = segment.cells("server")
+        self._gate = HarakiriGate(lambda: self._server[segment.word("server", "listen_queue")], logs.say)
         self.slots = Slots(segment, settings.threads)
         self._respawn = _Respawn()
         self._why = ""  # the last zygote that failed to load said so
@@ -164,7 +166,8 @@ class Workforce:
             deadline = self._watch.next_deadline(now)
             if deadline is not None:
                 moments.append(deadline)
-        return min(moments, default=None)
+        warned = self._gate.due(now)
+        return min(moments if warned is None else [*moments, warned], default=None)
 
     def reaped(self, pid: int, status: int) -> bool:
         """A child ended; whether it was one of ours."""
@@ -354,6 +357,7 @@ class Workforce:
         generation, worker = key
         before = self._lives[key]
         self.slots.died(worker, generation, pid, status)
+        self._gate.forget(pid)
         code = os.waitstatus_to_exitcode(status)
         self._life_event(key, worker_policy.Died(status, f"DAMN ! worker {worker} (pid: {pid}) {_words(status)}"))
         if before.last or before.phase is Phase.LEAVING:
@@ -392,7 +396,9 @@ class Workforce:
             for key, life in list(self._lives.items()):
                 at_work = life.pid and life.phase in {Phase.SERVING, Phase.LEAVING}
                 if at_work and key[1] == late.worker and key[0] & 1 == late.bank:
-                    self._watch.announce(late, life.pid, self._logs)
+                    if not self._gate.opens(self._settings.process.harakiri, late, life.pid, now):
+                        continue
+                    self._watch.announce(late, life.pid, self._logs, verbose=self._settings.process.harakiri.verbose)
                     self.slots.harakiri(late.worker)
                     grace = min(late.grace, float(self._settings.mercy_seconds))
                     self._life_event(key, worker_policy.Overdue(grace))

@@ -25,6 +25,7 @@ PROCESSES: Final = frozenset(
         "attach-daemon attach-control-daemon smart-attach-daemon smart-attach-daemon2 attach-daemon2",
         "daemons-honour-stdin daemonize daemonize2 umask add-gid no-initgroups immediate-uid immediate-gid",
         "master-as-root",
+        "harakiri-verbose harakiri-graceful-timeout harakiri-graceful-signal harakiri-queue-threshold",
         "reload-on-exception reload-on-exception-repr reload-on-exception-type reload-on-exception-value",
     )
     for name in names.split()

@@ -4,6 +4,8 @@ import re
 import signal
 import time
 
+import pytest
+
 from app_server import AppServer, alive
 from running import Runner, wait_until
 
@@ -139,3 +141,53 @@ def test_a_body_that_has_begun_is_just_cut(programs: Runner) -> None:
 
 def now_us() -> int:
     return time.time_ns() // 1000
+
+
+@pytest.mark.parametrize(
+    ("code", "threads"), [("while True: pass", 1), ("while True: pass", 2), ("time.sleep(600)", 1)]
+)
+def test_a_python_loop_and_a_sleep_are_answered(programs: Runner, code: str, threads: int) -> None:
+    app = f"def more(environ):\n    if environ['PATH_INFO'] == '/loop':\n        {code}"
+    server = AppServer(programs, "--harakiri", "1", "--harakiri-verbose", app=app, threads=threads)
+    old = server.pids()[0]
+    with server.connect() as client:
+        client.send(b"GET /loop HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert client.response()[0].startswith(b"HTTP/1.1 504 Gateway Timeout\r\n")
+    server.wait_other_worker(old)
+    server.wait_ready()
+    assert server.get() == b"ok"
+    assert "HARAKIRI: -- syscall> " in server.running.output()
+    assert "HARAKIRI: -- wchan> " in server.running.output()
+
+
+def test_a_harakiri_waits_for_a_queue(programs: Runner) -> None:
+    server = AppServer(programs, "--harakiri", "1", "--harakiri-queue-threshold", "1")
+    with server.connect() as client:
+        client.send(b"GET /wait/it HTTP/1.1\r\nHost: h\r\n\r\n")
+        text = "HARAKIRI: Skipping harakiri on worker 1. Listen queue is smaller than the threshold (0 < 1)"
+        server.running.wait_for(text, 30)
+        with server.connect() as waiting:
+            waiting.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+            assert client.response()[0].startswith(b"HTTP/1.1 504 ")
+            assert waiting.response()[1] == b"ok"
+    assert server.running.output().count("Skipping harakiri") == 1
+
+
+def test_a_graceful_signal_comes_first(programs: Runner) -> None:
+    app = """
+    import signal
+    def more(environ):
+        if environ["PATH_INFO"] == "/long":
+            signal.signal(signal.SIGALRM, lambda number, frame: print("a last word", flush=True))
+            time.sleep(600)
+    """
+    words = ["--harakiri", "1", "--harakiri-graceful-timeout", "1", "--harakiri-graceful-signal", "14"]
+    server = AppServer(programs, *words, app=app)
+    old = server.pids()[0]
+    with server.connect() as client:
+        client.send(b"GET /long HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert client.response()[0].startswith(b"HTTP/1.1 504 ")
+    server.wait_other_worker(old)
+    output = server.running.output()
+    assert "HARAKIRI: graceful termination attempt on worker 1 with signal 14. Next harakiri: 1" in output
+    assert "a last word" in output

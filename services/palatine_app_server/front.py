@@ -90,8 +90,9 @@ def send_answer(core: Core, answer: Answer, response: Response, method: str) -> 
     core.note().app = NOBODY
     core.ledger.count(core.ledger.static_requests)
     response.start_response(answer.status, answer.headers)
-    if not answer.path or method == "HEAD":
+    if method == "HEAD":
         response.without_body()
+    if not answer.path or method == "HEAD":
         return []
     return FileWrapper(open_slice(answer))
 

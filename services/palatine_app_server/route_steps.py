@@ -44,7 +44,8 @@ def _break(walk: "Walk", rule: Rule) -> str:
 def _return(walk: "Walk", rule: Rule) -> str:
     reason = REASONS.get(rule.argument)
     if reason is not None:
-        walk.reply = Reply(f"{rule.argument} {reason}", (("Content-Type", "text/plain"),), reason.encode())
+        headers = (("Content-Type", "text/plain"), ("Content-Length", str(len(reason))))
+        walk.reply = Reply(f"{rule.argument} {reason}", headers, reason.encode())
     return "break"
 
 

@@ -116,7 +116,7 @@ class StaticFiles:
         dated = ("Last-Modified", http_ranges.format_date(modified))
         since = environ.get("HTTP_IF_MODIFIED_SINCE", "")
         if since and modified <= http_ranges.parse_date(since):
-            return Answer("304 Not Modified", [dated])
+            return Answer("304 Not Modified", [])
         headers: Headers = []
         headers += self._expires(found, kind, environ, now)
         if found.encoding:
@@ -183,8 +183,7 @@ def _ranged(found: Found, environ: Mapping[str, str], headers: Headers, dated: t
     if part is None or (condition and http_ranges.parse_date(condition) < int(found.status.st_mtime)):
         return Answer("200 OK", [*headers, ("Content-Length", str(size)), dated], found.path, 0, size)
     if part.length < 0:
-        refusal = [("Content-Range", f"bytes */{size}"), ("Content-Length", "0")]
-        return Answer("416 Requested Range Not Satisfiable", refusal)
+        return Answer("416 Requested Range Not Satisfiable", [("Content-Range", f"bytes */{size}")])
     span = f"bytes {part.start}-{part.start + part.length - 1}/{size}"
     return Answer(
         "206 Partial Content",

@@ -100,7 +100,10 @@ def test_a_condition_that_is_an_expression_has_groups() -> None:
     [
         ("break:403 Forbidden", Reply("403 Forbidden", (("Connection", "close"), ("Content-Type", "text/plain")))),
         ("break:", None),
-        ("return:404", Reply("404 Not Found", (("Content-Type", "text/plain"),), b"Not Found")),
+        (
+            "return:404",
+            Reply("404 Not Found", (("Content-Type", "text/plain"), ("Content-Length", "9")), b"Not Found"),
+        ),
         ("return:999", None),
         ("redirect:http://${HTTP_HOST}/$1", Reply("302 Found", (("Location", "http://example.com/foo"),), b"Moved")),
         ("redirect-permanent:/x", Reply("301 Moved Permanently", (("Location", "/x"),), b"Moved Permanently")),

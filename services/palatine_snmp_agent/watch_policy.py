@@ -43,12 +43,13 @@ class InstanceSeen(NamedTuple):
 
 
 class VassalSeen(NamedTuple):
-    """A vassal at one look; `blacklist` in milliseconds."""
+    """A vassal at one look; `blacklist` in milliseconds, `adopted` if it outlived the emperor that started it."""
 
     running: bool
     accepting: bool
     blacklist: int
     state: str
+    adopted: bool = False
 
 
 def instance_news(name: str, before: InstanceSeen, now: InstanceSeen) -> tuple[InstanceSeen, list[Told]]:
@@ -121,7 +122,7 @@ def _one_vassal(name: str, before: VassalSeen | None, now: VassalSeen | None) ->
         yield "vassalDown", {"vassal": name, "message": now.state if now else "gone from the configuration"}
     if now is None:
         return
-    if now.accepting and not was_accepting:
+    if now.accepting and not was_accepting and not (before is None and now.adopted):
         yield "vassalUp", {"vassal": name, "message": now.state}
     if now.blacklist and not (before and before.blacklist):
         seconds = -(-now.blacklist // 1000)

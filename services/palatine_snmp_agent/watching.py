@@ -75,8 +75,10 @@ class Watch:
             return  # no emperor at present: its vassals go on, and what it says next is compared with what it said
         except (OSError, PeerError, ProtocolError, KeyError, IndexError):
             return
-        if self._vassals is not None and (same or now):
-            self._tell_all(vassal_news(self._vassals, now))
+        if self._vassals is not None:
+            # Another segment is another start, or a larger one: what is not in it yet may come with the next look.
+            before = self._vassals if same else {name: seen for name, seen in self._vassals.items() if name in now}
+            self._tell_all(vassal_news(before, now))
         self._vassals = now
 
     def _tell_all(self, told: list[Told]) -> None:
@@ -110,5 +112,7 @@ def _vassals(segment: SegmentView) -> dict[str, VassalSeen]:
         name = text.partition(b"\0")[0].decode("utf-8", "replace")
         if name:
             state = VASSAL_STATES[row["state"]] if row["state"] < len(VASSAL_STATES) else "unknown"
-            seen[name] = VassalSeen(row["pid"] > 0, bool(row["accepting"]), row["blacklist_level"], state)
+            seen[name] = VassalSeen(
+                row["pid"] > 0, bool(row["accepting"]), row["blacklist_level"], state, bool(row["adopted"])
+            )
     return seen

@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import pytest
 
 from palatine.daemon import parse_document, typed
@@ -95,3 +98,18 @@ def test_what_is_wrong_is_named_with_its_line(text: str, line: int, message: str
 )
 def test_addresses(text: str, address: tuple[str, int]) -> None:
     assert parse_address(text) == address
+
+
+def test_the_examples_in_the_documentation_are_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each block of YAML in docs/snmp.md after those before it, for a user of one needs the users of another."""
+    text = (Path(__file__).parents[3] / "docs" / "snmp.md").read_text()
+    secret = tmp_path / "secret"
+    secret.write_text("maplesyrup\n")
+    monkeypatch.setenv("NAME", "public")
+    blocks = re.findall(r"^```yaml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert len(blocks) >= 2
+    whole = re.sub(r"/etc/palatine/[a-z.-]+", str(secret), "".join(blocks))
+    read = settings(whole)
+    assert read.users
+    assert read.targets
+    assert read.communities[0].community.value == "maplesyrup"

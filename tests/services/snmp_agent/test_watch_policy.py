@@ -76,6 +76,8 @@ STARTING = VassalSeen(running=True, accepting=False, blacklist=0, state="startin
         (None, STARTING, []),
         (STARTING, UP, ["vassalUp accepting"]),
         (None, UP, ["vassalUp accepting"]),
+        (None, UP._replace(adopted=True), []),
+        (DOWN, UP._replace(adopted=True), ["vassalUp accepting"]),
         (UP, STARTING, []),
         (UP, DOWN._replace(blacklist=2500), ["vassalDown throttled", "vassalBlacklisted held back for 3 s"]),
         (DOWN._replace(blacklist=1), DOWN._replace(blacklist=9), []),
@@ -129,6 +131,33 @@ def test_a_watch_compares_segments_and_outlives_strange_ones(tmp_path: Path) -> 
         ("vassalDown", {"vassal": "shop.ini", "message": "throttled"}),
     ]
     app.close(unlink=True)
+
+
+def test_an_emperor_that_starts_anew_does_not_bring_its_vassals_down(tmp_path: Path) -> None:
+    told: list[str] = []
+    watch = Watch(
+        lambda: iter(()), tmp_path / "emperor", lambda name, values: told.append(f"{name} {values['vassal']}")
+    )
+
+    def look(**pids: int) -> None:
+        emperor = Segment.create(tmp_path / "emperor", EMPEROR, {"vassals": 4}, {})
+        for row, (name, pid) in enumerate(pids.items()):
+            emperor.text("vassals", row).write(name.encode() + b"\0dir:///etc/vassals")
+            cells = emperor.cells("vassals", row)
+            for field, value in {"pid": pid, "accepting": pid > 0, "adopted": 1}.items():
+                cells[emperor.word("vassals", field)] = int(value)
+        emperor.publish()
+        watch.look()
+        emperor.close(unlink=True)
+
+    look(one=1, two=2)
+    watch.look()
+    look()
+    look(one=1)
+    look(one=1, two=2)
+    assert told == []
+    look(one=0, two=2)
+    assert told == ["vassalDown one"]
 
 
 def test_pauses_double_up_to_a_minute() -> None:

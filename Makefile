@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 JOBS ?= auto
 
-.PHONY: help up test chaos lint format bench peers constraints clean
+.PHONY: help up test chaos fuzz lint format bench peers constraints clean
 
 help:
 	@echo "make up      start all five daemons with the demo, until Ctrl-C"
@@ -31,6 +31,9 @@ test: $(VENV)/.ready peers
 
 chaos: $(VENV)/.ready peers
 	PALATINE_LONG=1 $(BIN)/python -m pytest tests/chaos
+
+fuzz: $(VENV)/.ready peers
+	PALATINE_LONG=1 $(BIN)/python -m pytest tests/fuzz
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check

@@ -8,6 +8,8 @@ Rules: RFC 1157 for v1, RFC 3416 for v2c and v3, and these choices:
 - A GETBULK gets the repetitions that fit. A request that makes the agent pass over more than `MAX_SKIPPED` cells gets
   tooBig, whose remedy, fewer names, is the same.
 - A cell that cannot be read (its segment was cut short) is genErr at its index.
+
+Whoever asks has called the view's `begin` before, also before finding targets.
 """
 
 from collections.abc import Iterable, Iterator
@@ -59,9 +61,8 @@ def is_one_column(version: int, body: Body) -> bool:
     return version != _V1 and len(body.varbinds) == 1 and body.non_repeaters <= 0
 
 
-def get(view: View, version: int, targets: Iterable[Target]) -> list[bytes]:
+def get(version: int, targets: Iterable[Target]) -> list[bytes]:
     """The varbinds, written, that answer a Get of these targets; RefusalError as `answer`."""
-    view.begin()
     written: list[bytes] = []
     try:
         for _name, write, absent in targets:
@@ -131,7 +132,6 @@ class _Walk:
     """The steps one datagram makes through a view; counts the columns that came to the end."""
 
     def __init__(self, view: View, visited: list[Writer], *, hide_counter64: bool = False) -> None:
-        view.begin()
         self._view = view
         self._visited = visited
         self._hide_counter64 = hide_counter64

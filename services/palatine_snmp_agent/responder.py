@@ -101,22 +101,27 @@ class Responder:
 
     def answer(self, datagram: bytes) -> Verdict:
         """The verdict on one datagram."""
-        if self._view.generation != self._generation:
-            self._plans.clear()
-            self._generation = self._view.generation
         at = self._request_id_at.get(len(datagram))
         if at is not None:
             end = at + datagram[at - 1]
             plan = self._plans.get((datagram[:at], datagram[end:]))
-            if plan is not None:
+            if plan is not None and self._begin():
                 verdict = self._answer_again(plan, datagram[at:end])
                 if verdict is not None:
                     return verdict
         return self._read(datagram)
 
+    def _begin(self) -> bool:
+        """Begin to look; False if cells came or went, so that what is remembered is forgotten."""
+        self._view.begin()
+        if self._view.generation == self._generation:
+            return True
+        self._plans.clear()
+        self._generation = self._view.generation
+        return False
+
     def _answer_again(self, plan: _Plan, request_id: bytes) -> Verdict | None:
         """The verdict on a request remembered; None where it takes more than that."""
-        self._view.begin()
         try:
             written = [write() for write in plan.writers]
         except ProtocolError:
@@ -136,16 +141,17 @@ class Responder:
             version, community, pdu_type, request_id, octets = envelope = snmp.open_envelope(datagram)
             if not (community and hmac.compare_digest(community, self._community)):
                 return Verdict(BAD_COMMUNITY)
+            counter = _REQUESTS.get(pdu_type, UNKNOWN_PDU)
+            if counter == UNKNOWN_PDU or (version == _V1 and counter == GET_BULK):
+                return Verdict(UNKNOWN_PDU)
+            if len(octets) > self._max_reply:  # its names alone do not fit into a reply; 5 ms to read 2,000
+                return self._refuse(counter, version, request_id, octets, RefusalError(ErrorStatus.TOO_BIG))
             body = snmp.read_body(octets)
         except snmp.VersionError:
             return Verdict(BAD_VERSION)
         except ProtocolError:
             return Verdict(MALFORMED)
-        counter = _REQUESTS.get(pdu_type, UNKNOWN_PDU)
-        if counter == UNKNOWN_PDU or (version == _V1 and counter == GET_BULK):
-            return Verdict(UNKNOWN_PDU)
-        if len(octets) > self._max_reply:  # its names alone do not fit into a reply
-            return self._refuse(counter, version, request_id, octets, RefusalError(ErrorStatus.TOO_BIG))
+        self._begin()
         if pdu_type == _GET:
             targets = tuple([self._view.target(varbind.oid) for varbind in body.varbinds])
             writers = tuple([target.write for target in targets])
@@ -178,7 +184,7 @@ class Responder:
     def _get(self, plan: _Plan, request_id: bytes) -> Verdict:
         version = plan.version
         try:
-            written = pdu.get(self._view, version, plan.targets)
+            written = pdu.get(version, plan.targets)
             verdict = self._reply(GET, version, request_id, written)
         except RefusalError as refusal:
             return self._refuse(GET, version, request_id, plan.body, refusal)

@@ -53,9 +53,10 @@ def respond(view: View, request: Request, room: int) -> Verdict:
     """The verdict on a request, with the Response PDU, of at most `room` octets, as its reply."""
     if request.body is None:
         return refuse(request, ErrorStatus.TOO_BIG, 0, room)
+    view.begin()
     try:
         if request.pdu_type == PduType.GET:
-            written = pdu.get(view, _V2C, [view.target(varbind.oid) for varbind in request.body.varbinds])
+            written = pdu.get(_V2C, [view.target(varbind.oid) for varbind in request.body.varbinds])
         else:
             written = pdu.answer(view, _V2C, request.pdu_type, request.body, room - _FRAME)
         octets = b"".join(written)

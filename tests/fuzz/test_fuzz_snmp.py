@@ -2,7 +2,8 @@
 
 The classes are those of the PROTOS c06 suite: lengths that lie at each level, forms of length that are forbidden,
 truncation at every octet, wrong tags, integers and names of impossible size, nesting, communities and versions at the
-edges, too many varbinds and repetitions, headers of v3. PALATINE_FUZZ_SEED and PALATINE_FUZZ_DATAGRAMS choose others.
+edges, too many varbinds and repetitions, headers of v3. PALATINE_FUZZ_SEED and PALATINE_FUZZ_DATAGRAMS choose others;
+with PALATINE_LONG there are 30,000, and how long an answer takes is judged.
 """
 
 import functools
@@ -11,6 +12,7 @@ import random
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,14 +22,19 @@ import pytest
 from palatine.codec import ber, snmp
 from palatine.codec.snmp import PduType
 from palatine.counters import SegmentView
+from palatine.discovery import InstanceRef
 from palatine.errors import ProtocolError
+from palatine_snmp_agent.host_views import HostViews
 from palatine_snmp_agent.responder import MAX_REPLY, Responder
 from palatine_snmp_agent.uwsgi_tree import instance_view
-from running import Runner, wait_until
+from running import Runner, free_port, wait_until
 from snmp_master import oid, plant, request, shown, stand_in
 
 SEED = int(os.environ.get("PALATINE_FUZZ_SEED", "20250"))
-DATAGRAMS = int(os.environ.get("PALATINE_FUZZ_DATAGRAMS", "6000"))
+LONG = bool(os.environ.get("PALATINE_LONG"))
+DATAGRAMS = int(os.environ.get("PALATINE_FUZZ_DATAGRAMS", "30000" if LONG else "6000"))
+#: What a stranger may send is not what is looked for here: everything is looked at.
+CONFIG = "rate: {{per-second: 0}}\nlisten: ['127.0.0.1:{port}']\ncommunities: [{{community: foo, contexts: ['']}}]\n"
 
 #: An element: tag, content (octets or elements), and length octets in place of the right ones.
 Element = tuple[int, Any, bytes | None]
@@ -193,13 +200,16 @@ def hostile(seed: int) -> Iterator[bytes]:
 
 
 def test_no_datagram_makes_the_codec_or_the_responder_raise(tmp_path: Path) -> None:
-    segment = plant(tmp_path / "seg")
+    directory = tmp_path / "i" / "app"
+    directory.mkdir(parents=True)
+    segment = plant(directory / "seg")
     segment.publish()
-    good = request(PduType.GET, "1.1", "2.40")
+    good = request(PduType.GET, "1.1", "2.40", "1000.2.1.51.3.97.112.112")
     slowest = 0.0
-    with SegmentView.open(segment.path) as reader:
-        responder = Responder(instance_view(reader), b"foo")
-        expected = responder.answer(good)
+    with SegmentView.open(segment.path) as reader, closing(HostViews(tmp_path)) as views:
+        views.appear(InstanceRef("app", directory, os.getuid()))
+        responders = [Responder(view, b"foo") for view in (instance_view(reader), views.host)]
+        expected = [responder.answer(good) for responder in responders]
         for number, datagram in enumerate(islice(hostile(SEED), DATAGRAMS)):
             try:
                 found = snmp.read_message(datagram)
@@ -208,16 +218,16 @@ def test_no_datagram_makes_the_codec_or_the_responder_raise(tmp_path: Path) -> N
             else:
                 assert snmp.read_message(snmp.write_message(found)) == found
             began = time.perf_counter()
-            verdict = responder.answer(datagram)
+            verdict = responders[number & 1].answer(datagram)
             slowest = max(slowest, time.perf_counter() - began)
             if verdict.reply is not None:
                 assert len(verdict.reply) <= MAX_REPLY
                 snmp.read_message(verdict.reply)
             if number % 25 == 0:
-                assert responder.answer(good) == expected
+                assert [responder.answer(good) for responder in responders] == expected
     segment.close(unlink=True)
     print(f"seed {SEED}: {DATAGRAMS} datagrams, the slowest took {slowest * 1000:.1f} ms")
-    assert slowest < 0.5
+    assert not LONG or slowest < 0.05
 
 
 def test_every_kind_of_request_cut_at_any_octet_gets_silence() -> None:
@@ -245,25 +255,32 @@ class _Nothing:
         return {}
 
 
+#: The requests of an instance in its own view, and in the host's.
+REQUESTS = ("1.1", "1000.2.1.51.3.97.112.112")
+
+
 def resident(pid: int) -> int:
     """Resident memory in octets."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
-@pytest.mark.parametrize("kind", ["snmp", "udp"])
-def test_the_running_agent_answers_on_and_does_not_grow(programs: Runner, kind: str) -> None:
-    with stand_in(programs.runtime, kind=kind, snmp=True) as master:
-        agent = programs.start("palatine-snmp-agent")
+@pytest.mark.parametrize("kind", ["snmp", "udp", "host"])
+def test_the_running_agent_answers_on_and_does_not_grow(programs: Runner, tmp_path: Path, kind: str) -> None:
+    config, port = tmp_path / "agent.yaml", free_port(socket.SOCK_DGRAM)
+    config.write_text(CONFIG.format(port=port))
+    with stand_in(programs.runtime, kind="snmp" if kind == "host" else kind, snmp=True) as master:
+        agent = programs.start("palatine-snmp-agent", "--config", str(config))
         wait_until(lambda: "instance.serving" in agent.output(), "the agent serves")
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as rude, socket.socket(type=socket.SOCK_DGRAM) as manager:
             for sock in (rude, manager):
-                sock.connect(("127.0.0.1", master.port))
+                sock.connect(("127.0.0.1", port if kind == "host" else master.port))
             manager.settimeout(5)
             rude.setblocking(False)
             source = hostile(SEED + 1)
-            _feed(rude, manager, source, 500)
+            name = REQUESTS[kind == "host"]
+            _feed(rude, manager, source, 500, name)
             before = resident(agent.pid)
-            waits = sorted(_feed(rude, manager, source, DATAGRAMS // 2))
+            waits = sorted(_feed(rude, manager, source, DATAGRAMS if LONG else DATAGRAMS // 4, name))
             grown = resident(agent.pid) - before
         assert agent.process.poll() is None
         assert "Traceback" not in agent.output()
@@ -272,10 +289,10 @@ def test_the_running_agent_answers_on_and_does_not_grow(programs: Runner, kind: 
         f" grown by {grown / 1024:.0f} KiB"
     )
     assert grown < 5 << 20
-    assert waits[len(waits) * 95 // 100] < 0.05
+    assert not LONG or waits[len(waits) * 99 // 100] < 0.05
 
 
-def _feed(rude: socket.socket, manager: socket.socket, source: Iterator[bytes], count: int) -> list[float]:
+def _feed(rude: socket.socket, manager: socket.socket, source: Iterator[bytes], count: int, name: str) -> list[float]:
     """Send hostile datagrams, and after every 20 of them a question that must be answered; the seconds it took."""
     waits = []
     for number, datagram in enumerate(islice(source, count)):
@@ -286,11 +303,12 @@ def _feed(rude: socket.socket, manager: socket.socket, source: Iterator[bytes], 
         except BlockingIOError:
             pass
         if number % 20 == 0:
-            question = request(PduType.GET, "1.1", request_id=number)
+            question = request(PduType.GET, name, request_id=number)
             began = time.perf_counter()
             manager.send(question)
             reply = manager.recv(65_535)
             waits.append(time.perf_counter() - began)
-            assert shown(reply) == (0, 0, [("1.1", snmp.counter64(1))])
+            (shown_name, value), *others = shown(reply)[2]
+            assert (shown_name, snmp.read_value(value), others) == (name, (snmp.COUNTER64, 1), [])
             assert snmp.read_message(reply).request_id == ber.signed_octets(number)
     return waits

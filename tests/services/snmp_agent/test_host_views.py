@@ -9,6 +9,7 @@ import pytest
 
 from palatine import __version__
 from palatine.codec import ber, snmp
+from palatine.codec.snmp import PduType
 from palatine.counters import Segment
 from palatine.discovery import InstanceRef
 from palatine.schema import AGENT, ALARMS, DAEMON, EMPEROR, SERVER_STATES, VASSAL_STATES, Table
@@ -17,8 +18,9 @@ from palatine_snmp_agent import readings
 from palatine_snmp_agent.host_scalars import Facts
 from palatine_snmp_agent.host_tree import name_index
 from palatine_snmp_agent.host_views import MAX_GONE, HostViews
+from palatine_snmp_agent.responder import Responder
 from palatine_snmp_agent.view import View
-from snmp_master import oid, plant, set_requests, set_value
+from snmp_master import oid, plant, request, set_requests, set_value, shown
 
 BASE = ".".join(map(str, DEFAULT_BASE))
 SHOP = "4.115.104.111.112"
@@ -313,3 +315,16 @@ def test_what_changes_makes_another_generation_and_nothing_else_does(views: Host
     views._pace._clock = lambda: 4e9
     views.host.begin()
     assert views.host.generation != shown
+
+
+@pytest.mark.parametrize("pdu_type", [PduType.GET, PduType.GET_NEXT])
+def test_an_instance_is_there_at_the_first_question_after_it_came(views: HostViews, app: App, pdu_type: int) -> None:
+    responder = Responder(views.host, b"foo")
+    names = ["1000.2.1.3.4.115.104.111.112" if pdu_type == PduType.GET else "1000.2.1.3"]
+    datagram = request(pdu_type, *names)
+    for _ in range(3):
+        ((name, value),) = shown(responder.answer(datagram).reply)[2]
+        assert name != "1000.2.1.3.4.115.104.111.112" or value == snmp.NO_SUCH_INSTANCE
+    views.appear(app.ref)
+    for _ in range(3):
+        assert shown(responder.answer(datagram).reply)[2] == [("1000.2.1.3.4.115.104.111.112", snmp.integer32(1))]

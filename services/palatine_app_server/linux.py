@@ -11,6 +11,14 @@ from typing import Final
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _PR_SET_NAME: Final = 15
+#: sock_diag(7), linux/unix_diag.h: the queue of one UNIX socket, asked for by its inode and any cookie.
+_NETLINK_SOCK_DIAG: Final = 4
+_SOCK_DIAG_BY_FAMILY: Final = 20
+_NLM_F_REQUEST: Final = 1
+_UDIAG_SHOW_RQLEN: Final = 0x10
+_UNIX_DIAG_RQLEN: Final = 4
+_UNIX_DIAG_MSG_END: Final = 32
+_ANY: Final = 0xFFFFFFFF
 #: Offset of tcpi_unacked in struct tcp_info (linux/tcp.h); of a listener it is the accept queue, tcpi_sacked its limit.
 _TCPI_UNACKED: Final = 24
 #: inotify(7): everything uWSGI's file monitors ask for; what arrives in a directory; the end of a watch.
@@ -55,6 +63,30 @@ def accept_queue(listener: socket.socket) -> tuple[int, int]:
     info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
     unacked, sacked = struct.unpack_from("II", info, _TCPI_UNACKED)
     return unacked, sacked
+
+
+def unix_accept_queue(listener: socket.socket) -> tuple[int, int]:
+    """(connections waiting, capacity) of a listening UNIX socket, by sock_diag(7); (0, 0) where the kernel has none."""
+    inode = os.fstat(listener.fileno()).st_ino
+    wanted = struct.pack("=BBHIIIII", socket.AF_UNIX, 0, 0, 0xFFFFFFFF, inode, _UDIAG_SHOW_RQLEN, _ANY, _ANY)
+    head = struct.pack("=IHHII", 16 + len(wanted), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0)
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG) as netlink:
+            netlink.settimeout(1.0)  # answered within the call; the limit is for kernels we have not met
+            netlink.send(head + wanted)
+            reply = netlink.recv(4096)
+    except OSError:
+        return 0, 0
+    if len(reply) < _UNIX_DIAG_MSG_END or struct.unpack_from("=H", reply, 4)[0] != _SOCK_DIAG_BY_FAMILY:
+        return 0, 0
+    at = _UNIX_DIAG_MSG_END
+    while at + 4 <= len(reply):
+        length, kind = struct.unpack_from("=HH", reply, at)
+        if kind == _UNIX_DIAG_RQLEN:
+            waiting, capacity = struct.unpack_from("=II", reply, at + 4)
+            return waiting, capacity
+        at += max(4, (length + 3) & ~3)
+    return 0, 0
 
 
 def set_title(text: str) -> None:

@@ -16,6 +16,7 @@ from palatine_app_server.titles import TitleSettings
 from palatine_app_server.touches import Touch
 
 _TOUCHES: Final = ("reload", "workers-reload", "chain-reload")
+_TREES: Final = ("reload", "brutal-reload", "signal")
 _TOUCHES_WITH_ARGUMENT: Final = ("exec", "signal")
 
 
@@ -43,6 +44,7 @@ class ProcessSettings(NamedTuple):
     """Paths are as the config spells them; `hooks` by moment."""
 
     touches: tuple[Touch, ...] = ()
+    fs: tuple[Touch, ...] = ()  # fs-reload and its kin: the kernel tells, nobody looks
     fifos: tuple[str, ...] = ()
     early_pidfiles: tuple[str, ...] = ()  # written before privileges are dropped
     pidfiles: tuple[str, ...] = ()  # and after
@@ -75,6 +77,9 @@ def read(config: Config) -> ProcessSettings:
     spaced = settings.given("procname-prefix-spaced")
     return ProcessSettings(
         touches=_touches(config),
+        fs=tuple(
+            _touch(config, f"fs-{order}", order, value) for order in _TREES for value in _values(config, f"fs-{order}")
+        ),
         fifos=_values(config, "master-fifo"),
         early_pidfiles=_last(config, "pidfile"),
         pidfiles=_last(config, "pidfile2"),

@@ -33,7 +33,9 @@ class Bound(NamedTuple):
         return address if isinstance(address, str) else ""
 
     def queue(self) -> tuple[int, int]:
-        """(connections waiting, capacity) of a TCP listener; (0, 0) where the kernel does not tell."""
+        """(connections waiting, capacity) of a TCP or UNIX listener; (0, 0) where the kernel does not tell."""
+        if self.socket.family == socket.AF_UNIX and self.socket.type == socket.SOCK_STREAM:
+            return linux.unix_accept_queue(self.socket)
         if self.socket.family not in {socket.AF_INET, socket.AF_INET6} or self.socket.type != socket.SOCK_STREAM:
             return 0, 0
         return linux.accept_queue(self.socket)

@@ -80,6 +80,10 @@ class StandingOrders(Part):
             from palatine_app_server.touches import Touches
 
             yield Touches(settings.touches, self._touched, self._logs.say)
+        if settings.fs:
+            from palatine_app_server.tree_watch import TreeWatch
+
+            yield TreeWatch(settings.fs, self._touched, self._loop)
         if settings.fifos:
             from palatine_app_server.fifo import MasterFifo
 
@@ -93,6 +97,9 @@ class StandingOrders(Part):
         if touch.order == "reload":
             say(f"*** {path} has been touched... grace them all !!! ***")
             orders.reload()
+        elif touch.order == "brutal-reload":
+            say(f"*** {path} has been touched... reap them all !!! ***")
+            orders.reload_brutally()
         elif touch.order == "workers-reload":
             say(f"*** {path} has been touched... workers reload !!! ***")
             orders.reload_workers()

@@ -230,3 +230,29 @@ def test_a_signal_means_what_the_config_says(programs: Runner) -> None:
     server.running.send(signal.SIGUSR2)
     assert server.running.wait(30) == 0
     assert "draining workers" in server.running.output()
+
+
+def test_watched_trees(programs: Runner) -> None:
+    """The kernel tells, within a second or at once; signal 5 is the app's own."""
+    graceful, brutal, signalled = (programs.directory / name for name in ("graceful", "brutal", "signalled"))
+    graceful.mkdir()
+    brutal.touch()
+    signalled.touch()
+    app = f"""
+    def heard(number): open(r"{programs.directory}/heard", "a").close()
+    uwsgi.register_signal(5, "", heard)
+    """
+    words = ["--fs-reload", str(graceful), "--fs-brutal-reload", str(brutal), "--fs-signal", f"{signalled} 5"]
+    server = AppServer(programs, *words, app=app)
+    with signalled.open("a") as file:
+        file.write("x")
+    wait_until((programs.directory / "heard").exists, "the signal", 30)
+    (graceful / "new").touch()
+    server.running.wait_for(f"*** {graceful} has been touched... grace them all !!! ***", 30)
+    wait_until(lambda: server.generation() >= 2 and server.state() == "ready", "a reload", 30)
+    with server.connect() as client:
+        client.send(b"GET /wait/never HTTP/1.1\r\nHost: h\r\n\r\n")
+        server.entered("never")
+        brutal.write_text("y")
+        assert client.rest() == b""
+    server.running.wait_for(f"*** {brutal} has been touched... reap them all !!! ***", 30)

@@ -181,3 +181,18 @@ def test_only_an_address_in_use_is_tried_again(monkeypatch: pytest.MonkeyPatch) 
         foundation.bind_all(wishes, {})
     assert len(tries) == 4
     found.requests[0].socket.close()
+
+
+def test_the_queue_of_a_unix_socket(tmp_path: Path) -> None:
+    bound = sockets.bind_stream("http", str(tmp_path / "s"), 5)
+    clients = []
+    try:
+        assert bound.queue() == (0, 5)
+        for waiting in (1, 2, 3):
+            client = socket.socket(socket.AF_UNIX)
+            clients.append(client)
+            client.connect(str(tmp_path / "s"))
+            assert bound.queue() == (waiting, 5)
+    finally:
+        for each in (*clients, bound.socket):
+            each.close()

@@ -13,6 +13,7 @@ packages() {
     need snmptrapd snmptrapd
     need smilint smitools
     need promtool prometheus
+    need chromium chromium
     need uwsgi-core uwsgi-core
     need_file /usr/lib/uwsgi/plugins/python3_plugin.so uwsgi-plugin-python3
     need systemd-analyze systemd

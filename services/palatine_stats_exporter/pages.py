@@ -14,7 +14,7 @@ from palatine_stats_exporter import api, openapi
 from palatine_stats_exporter import api_model as model
 from palatine_stats_exporter.board import Board, Facts, Unreadable
 from palatine_stats_exporter.exposition import OPENMETRICS_TYPE, TEXT_TYPE, wants_openmetrics
-from palatine_stats_exporter.history import COARSE_SECONDS, FINE_SECONDS, HOST, History
+from palatine_stats_exporter.history import COARSE_SECONDS, FINE_SECONDS, HOST, SERIES, History
 from palatine_stats_exporter.metrics_page import metrics_page
 from palatine_stats_exporter.neighbours import Neighbours
 from palatine_stats_exporter.probing import allowed, probe
@@ -25,6 +25,7 @@ _FILES: Final = {
     "/dashboard.css": ("dashboard.css", "text/css; charset=utf-8"),
     "/dashboard.js": ("dashboard.js", "text/javascript; charset=utf-8"),
     "/charts.js": ("charts.js", "text/javascript; charset=utf-8"),
+    "/table.js": ("table.js", "text/javascript; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 
@@ -163,6 +164,8 @@ class Pages:
         if interval not in {FINE_SECONDS, COARSE_SECONDS}:
             raise BadRequestError(f"interval is {FINE_SECONDS} or {COARSE_SECONDS}, not {interval:g}")
         series = self.history.series(request.name or HOST, since, coarse=interval == COARSE_SECONDS)
+        if series is None and self._board.one(request.name) is not None:
+            series = {key: [] for key in ("time", *SERIES)}  # it has just come
         if series is None:
             return problem(404, f"no instance is called {request.name!r}")
         return encoded(model.History(time.time(), int(interval), series))

@@ -1,175 +1,266 @@
-// The page's one script: draws the states the exporter sends once a second. No library, nothing from elsewhere.
-"use strict";
+// The page's script: the host live by server-sent events, its history by the API. No library, nothing from elsewhere.
+import { Panel } from "./charts.js";
+import { Table, bytes, count, duration, millis, percent, rate, seconds, set } from "./table.js";
 
-const POINTS = 120;                    // seconds of history a card draws
-const cards = new Map();               // by instance: its elements, and what it stood at before
 const $ = (id) => document.getElementById(id);
+const FINE = 10;
+const COARSE = 60;
+const SPARK = 60;
 
-const number = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
-const count = (n) => (n < 1e5 ? number.format(n) : compact.format(n));
-const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
-const rate = (n) => (n === null ? "–" : n < 10 ? n.toFixed(1) : number.format(n));
-const millis = (us) => (us === 0 ? "–" : us < 10000 ? `${(us / 1000).toFixed(1)} ms` : us < 1e6 ? `${Math.round(us / 1000)} ms` : `${(us / 1e6).toFixed(1)} s`);
-const bytes = (n) => {
-  const units = ["B", "K", "M", "G", "T"];
-  let at = 0;
-  while (n >= 1024 && at < units.length - 1) { n /= 1024; at += 1; }
-  return n === 0 ? "–" : `${at && n < 10 ? n.toFixed(1) : Math.round(n)} ${units[at]}`;
-};
-const span = (s) => {
-  if (s < 60) return `${Math.max(0, Math.floor(s))} s`;
-  if (s < 3600) return `${Math.floor(s / 60)} min`;
-  if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} m`;
-  return `${Math.floor(s / 86400)} d ${Math.floor((s % 86400) / 3600)} h`;
-};
-const kind = (status) => (status.startsWith("sig") ? "sig" : status);
+const host = { instances: new Map(), unreadable: new Map(), daemons: new Map(), vassals: new Map(), alarms: new Map() };
+const paces = new Map();   // by instance: its rate, what it stood at, and the rates of the last minute
+const workerPaces = new Map();
+let now = 0;
+let chosen = "";
+let span = 1800;
 
-function text(element, value) {
-  if (element.textContent !== value) element.textContent = value;
+const perSecond = (value, short) => (short ? rate(value) : `${rate(value)}/s`);
+const whole = (value) => count(Math.round(value));
+const PANELS = [
+  { title: "Requests", kind: "lines", wide: true, keys: [["requests", "accent", "a second"]], format: perSecond, least: 1 },
+  { title: "Worker status", kind: "stack", keys: [["busy", "busy", "busy"], ["idle", "idle", "idle"], ["pause", "pause", "paused"], ["cheap", "cheap", "cheap"]], format: whole, least: 1 },
+  { title: "In request", kind: "lines", keys: [["in_request", "busy", "threads"]], format: whole, least: 1 },
+  { title: "Listen queue", kind: "lines", keys: [["queue", "warn", "waiting"]], limit: "queue_capacity", format: whole, least: 4 },
+  { title: "Average request time", kind: "band", keys: [["request_time_min", "accent", "least"], ["request_time_mean", "accent", "mean"], ["request_time_max", "accent", "most"]], format: seconds },
+  { title: "Requests per worker", kind: "band", keys: [["worker_requests_min", "accent", "least"], ["worker_requests_mean", "accent", "mean"], ["worker_requests_max", "accent", "most"]], format: perSecond, least: 1 },
+  { title: "Running time", kind: "band", note: "of the time", keys: [["running_min", "busy", "least"], ["running_mean", "busy", "mean"], ["running_max", "busy", "most"]], format: percent, least: 0.1 },
+  { title: "Workers", kind: "lines", keys: [["workers", "idle", "running"]], format: whole, least: 1 },
+  { title: "Respawns", kind: "bars", keys: [["respawns", "pause", "in the interval"]], format: whole, least: 1 },
+  { title: "Harakiri", kind: "bars", keys: [["harakiri", "bad", "in the interval"]], format: whole, least: 1 },
+].map((spec) => new Panel(spec));
+
+const status = (one) => (one.startsWith("sig") ? "sig" : one);
+const started = (one) => Object.values(one.status).reduce((sum, number) => sum + number, 0);
+const respawns = (one) => Math.max(0, one.respawn_count - one.workers);
+const bad = (value) => (value > 0 ? "bad" : "");
+
+const instances = new Table($("instances"), {
+  key: (one) => one.name,
+  open: (one) => (one.reason === undefined ? choose(one.name) : undefined),
+  chosen: (one) => one.name === chosen,
+  empty: "No app of that name.",
+  sort: "name",
+  columns: [
+    { name: "name", title: "App", text: (one) => one.name, sort: (one) => one.name, link: true },
+    { name: "state", title: "State", text: (one) => one.state, sort: (one) => one.state, badge: (one) => one.state, hint: (one) => one.reason ?? "" },
+    { name: "rate", title: "Requests/s", text: (one) => rate(pace(one)), sort: pace, spark: (one) => paces.get(one.name)?.last ?? [] },
+    { name: "busy", title: "Busy", text: (one) => `${one.status.busy ?? 0}/${started(one)}`, sort: (one) => one.status.busy ?? 0, meter: (one) => (one.status.busy ?? 0) / Math.max(1, started(one)) },
+    { name: "queue", title: "Queue", text: (one) => count(one.listen_queue), sort: (one) => one.listen_queue, mark: (one) => (one.listen_queue_max && one.listen_queue >= one.listen_queue_max / 2 ? "bad" : "") },
+    { name: "avg", title: "Avg time", text: (one) => millis(one.avg_rt), sort: (one) => one.avg_rt },
+    { name: "requests", title: "Requests", text: (one) => count(one.requests), sort: (one) => one.requests, more: true },
+    { name: "exceptions", title: "Exceptions", text: (one) => count(one.exceptions), sort: (one) => one.exceptions, mark: (one) => bad(one.exceptions), more: true },
+    { name: "harakiri", title: "Harakiri", text: (one) => count(one.harakiri_count), sort: (one) => one.harakiri_count, mark: (one) => bad(one.harakiri_count), more: true },
+    { name: "respawns", title: "Respawns", text: (one) => count(respawns(one)), sort: respawns, more: true },
+    { name: "rss", title: "Memory", text: (one) => bytes(one.rss), sort: (one) => one.rss, more: true },
+    { name: "up", title: "Up", text: (one) => (one.started && one.alive ? duration(now - one.started) : "–"), sort: (one) => -one.started, more: true },
+  ],
+});
+
+const workers = new Table($("workers"), {
+  key: (one) => one.slot,
+  empty: "No workers.",
+  sort: "id",
+  columns: [
+    { name: "id", left: true, title: "Worker", text: (one) => String(one.id || "–"), sort: (one) => one.slot },
+    { name: "status", title: "Status", text: (one) => one.status, sort: (one) => one.status, badge: (one) => status(one.status) },
+    { name: "doing", title: "Serving", text: (one) => doing(one), sort: (one) => doing(one), wide: true },
+    { name: "rate", title: "Requests/s", text: (one) => rate(one.rate), sort: (one) => one.rate ?? -1 },
+    { name: "avg", title: "Avg time", text: (one) => millis(one.avg_rt), sort: (one) => one.avg_rt },
+    { name: "requests", title: "Requests", text: (one) => count(one.requests), sort: (one) => one.requests },
+    { name: "delta", title: "Since respawn", text: (one) => count(one.delta_requests), sort: (one) => one.delta_requests, more: true },
+    { name: "up", title: "Up", text: (one) => (one.last_spawn ? duration(now - one.last_spawn) : "–"), sort: (one) => -one.last_spawn },
+    { name: "exceptions", title: "Exceptions", text: (one) => count(one.exceptions), sort: (one) => one.exceptions, mark: (one) => bad(one.exceptions), more: true },
+    { name: "harakiri", title: "Harakiri", text: (one) => count(one.harakiri_count), sort: (one) => one.harakiri_count, mark: (one) => bad(one.harakiri_count), more: true },
+    { name: "respawns", title: "Respawns", text: (one) => count(Math.max(0, one.respawn_count - 1)), sort: (one) => one.respawn_count, more: true },
+    { name: "rss", title: "Memory", text: (one) => bytes(one.rss), sort: (one) => one.rss, more: true },
+    { name: "pid", title: "PID", text: (one) => String(one.pid || "–"), sort: (one) => one.pid, more: true },
+  ],
+});
+
+const TROUBLE = ["refused", "throttled", "stopping", "waiting", "paused"];
+const vassals = new Table($("vassals"), {
+  key: (one) => one.id,
+  open: (one) => (host.instances.has(one.instance) ? choose(one.instance) : undefined),
+  empty: "No vassal of that name.",
+  sort: "state",
+  columns: [
+    { name: "id", title: "Vassal", text: (one) => one.id, sort: (one) => one.id, link: true },
+    { name: "state", title: "State", text: (one) => one.state, sort: (one) => (TROUBLE.includes(one.state) ? TROUBLE.indexOf(one.state) : 9), badge: (one) => one.state },
+    { name: "respawns", title: "Respawns", text: (one) => count(one.respawns), sort: (one) => one.respawns },
+    { name: "since", title: "Started", text: (one) => (one.last_start ? `${duration(now - one.last_start)} ago` : "–"), sort: (one) => -one.last_start },
+    { name: "held", title: "Held back", text: (one) => (one.blacklist_level ? `${one.attempts} failed starts` : ""), sort: (one) => one.blacklist_level, mark: (one) => bad(one.blacklist_level) },
+    { name: "monitor", title: "From", text: (one) => one.monitor, sort: (one) => one.monitor, wide: true, more: true },
+  ],
+});
+
+const ago = (time) => (time ? `${duration(now - time)} ago` : "–");
+const alarms = new Table($("alarms"), {
+  key: (one) => `${one.instance}/${one.alarm}`,
+  empty: "No alarm of that name.",
+  sort: "last",
+  columns: [
+    { name: "alarm", left: true, title: "Alarm", text: (one) => one.alarm, sort: (one) => one.alarm },
+    { name: "instance", left: true, title: "App", text: (one) => one.instance, sort: (one) => one.instance },
+    { name: "last", title: "Last raised", text: (one) => ago(one.last_raised), sort: (one) => -one.last_raised },
+    { name: "raised", title: "Raised", text: (one) => count(one.raised), sort: (one) => one.raised },
+    { name: "pending", title: "Waiting", text: (one) => count(one.pending), sort: (one) => one.pending, mark: (one) => bad(one.pending) },
+    { name: "delivered", title: "Delivered", text: (one) => count(one.delivered), sort: (one) => one.delivered, more: true },
+    { name: "failed", title: "Given up", text: (one) => count(one.failed), sort: (one) => one.failed, mark: (one) => bad(one.failed), more: true },
+  ],
+});
+
+function doing(worker) {
+  const serving = worker.cores.filter((core) => core.in_request && core.uri);
+  const first = serving[0];
+  return first ? `${first.method} ${first.uri}${serving.length > 1 ? ` +${serving.length - 1}` : ""}` : "";
 }
 
-function makeCard(name) {
-  const article = $("card").content.firstElementChild.cloneNode(true);
-  article.querySelector("h2").textContent = name;
-  const facts = {};
-  for (const element of article.querySelectorAll("[data-fact]")) facts[element.dataset.fact] = element;
-  const card = { article, facts, rates: [], before: null, workers: new Map() };
-  cards.set(name, card);
-  return card;
+function pace(one) {
+  return paces.get(one.name)?.rate ?? null;
 }
 
-// Requests a second since the state before; null when there is none or the counters started again.
-function pace(now, requests, before) {
-  if (before === null || requests < before.requests || now <= before.now) return null;
-  return (requests - before.requests) / (now - before.now);
+// Requests a second since the event before; null when there is none or the counters began again.
+function measure(paces, key, requests, time) {
+  const before = paces.get(key);
+  const known = before && requests >= before.requests && time > before.time;
+  const speed = known ? (requests - before.requests) / (time - before.time) : null;
+  const last = [...(before?.last ?? []).slice(1 - SPARK), speed ?? 0];
+  paces.set(key, { requests, time, rate: speed, last });
+  return speed;
 }
 
-function draw(svg, rates) {
-  const top = Math.max(1, ...rates);
-  const step = 240 / (POINTS - 1);
-  const start = 240 - step * (rates.length - 1);
-  const points = rates.map((value, at) => `${(start + at * step).toFixed(1)},${(46 - (value / top) * 30).toFixed(1)}`);
-  const line = points.length ? `M${points.join("L")}` : "";
-  svg.querySelector(".line").setAttribute("d", line);
-  svg.querySelector(".area").setAttribute("d", line && `${line}L240,48L${start.toFixed(1)},48Z`);
-  svg.setAttribute("aria-label", `requests per second, highest ${rate(top)}`);
-}
-
-function children(parent, wanted, tag) {
-  while (parent.childElementCount < wanted) parent.append(document.createElement(tag));
-  while (parent.childElementCount > wanted) parent.lastElementChild.remove();
-  return parent.children;
-}
-
-function drawWorkers(card, instance, now) {
-  const tiles = children(card.article.querySelector(".workers"), instance.workers.length, "li");
-  const rows = children(card.article.querySelector("tbody"), instance.workers.length, "tr");
-  instance.workers.forEach((worker, at) => {
-    const tile = tiles[at];
-    const status = kind(worker.status);
-    if (!tile.firstChild) tile.append(document.createElement("span"), document.createElement("i"));
-    if (!tile.lastChild.firstChild) tile.lastChild.append(document.createElement("b"));
-    text(tile.firstChild, worker.id ? String(worker.id) : "·");
-    tile.dataset.status = status;
-    tile.title = `worker ${worker.id || "(never started)"}: ${worker.status}, ${worker.in_request} of ${instance.cores} cores in a request`;
-    tile.setAttribute("aria-label", tile.title);
-    tile.lastChild.firstChild.style.width = `${(100 * worker.in_request) / Math.max(1, instance.cores)}%`;
-
-    const speed = pace(now, worker.requests, card.workers.get(at) ?? null);
-    card.workers.set(at, { now, requests: worker.requests });
-    const values = [
-      worker.id || "–", worker.pid || "–", worker.status, count(worker.requests), rate(speed), millis(worker.avg_rt),
-      count(worker.exceptions), count(worker.harakiri_count), count(Math.max(0, worker.respawn_count - 1)), bytes(worker.rss), bytes(worker.tx),
-      worker.last_spawn ? span(now - worker.last_spawn) : "–",
-    ];
-    const fields = children(rows[at], values.length, "td");
-    values.forEach((value, column) => {
-      if (column !== 2) return text(fields[column], String(value));
-      if (!fields[2].firstChild) fields[2].append(document.createElement("i"), document.createElement("span"));
-      fields[2].firstChild.dataset.status = status;
-      return text(fields[2].lastChild, value);
-    });
-  });
-}
-
-function drawInstance(instance, now) {
-  const card = cards.get(instance.name) ?? makeCard(instance.name);
-  const { article, facts } = card;
-  const speed = pace(now, instance.requests, card.before);
-  card.before = { now, requests: instance.requests };
-  if (speed !== null) card.rates = [...card.rates.slice(1 - POINTS), speed];
-  article.dataset.alive = String(instance.alive);
-  const state = article.querySelector(".state");
-  state.dataset.state = instance.state;
-  text(state, instance.state);
-  const address = article.querySelector(".address");
-  text(address, instance.address);
-  if (instance.address.startsWith("http://")) address.href = instance.address;
-  text(facts.rate, rate(speed));
-  text(facts.requests, count(instance.requests));
-  text(facts.avg_rt, millis(instance.avg_rt));
-  text(facts.queue, instance.listen_queue_max ? `${count(instance.listen_queue)} / ${count(instance.listen_queue_max)}` : count(instance.listen_queue));
-  text(facts.exceptions, count(instance.exceptions));
-  text(facts.harakiri_count, count(instance.harakiri_count));
-  const started = instance.workers.filter((worker) => worker.respawn_count).length;
-  text(facts.respawns, count(instance.respawn_count - started));
-  text(facts.tx, bytes(instance.tx));
-  text(facts.uptime, instance.started ? span(now - instance.started) : "–");
-  facts.queue.classList.toggle("bad", instance.listen_queue_max > 0 && instance.listen_queue >= instance.listen_queue_max);
-  facts.exceptions.classList.toggle("bad", instance.exceptions > 0);
-  facts.harakiri_count.classList.toggle("bad", instance.harakiri_count > 0);
-  draw(article.querySelector("svg"), card.rates);
-  drawWorkers(card, instance, now);
-  return { article, speed: speed ?? 0 };
-}
-
-function drawUnreadable({ name, reason }) {
-  const card = cards.get(name) ?? makeCard(name);
-  const state = card.article.querySelector(".state");
-  state.dataset.state = "unreadable";
-  text(state, "unreadable");
-  state.title = reason;
-  return { article: card.article, speed: 0 };
-}
-
-function show(state) {
-  const drawn = [
-    ...state.instances.map((instance) => drawInstance(instance, state.now)),
-    ...state.unreadable.map(drawUnreadable),
-  ];
-  const names = new Set([...state.instances, ...state.unreadable].map((one) => one.name));
-  for (const [name, card] of cards) {
-    if (!names.has(name)) { card.article.remove(); cards.delete(name); }
+function receive(event) {
+  const news = JSON.parse(event.data);
+  now = news.now;
+  if (event.type === "state") for (const section of Object.values(host)) section.clear();
+  for (const [section, items] of Object.entries(host)) {
+    for (const [name, item] of Object.entries(news[section] ?? {})) {
+      if (item === null) items.delete(name);
+      else items.set(name, item);
+    }
   }
-  const main = $("instances");
-  drawn.forEach(({ article }, at) => {
-    if (main.children[at] !== article) main.insertBefore(article, main.children[at] ?? null);
-  });
-  const sum = (pick) => state.instances.reduce((total, instance) => total + pick(instance), 0);
-  const workers = sum((one) => one.workers.filter((worker) => worker.id).length);
+  for (const name of [...paces.keys()]) if (!host.instances.has(name)) paces.delete(name);
+  for (const one of host.instances.values()) measure(paces, one.name, one.requests, now);
+  link("live", "live");
+  show();
+}
+
+function wanted(...texts) {
+  const sought = $("filter").value.trim().toLowerCase();
+  return texts.some((text) => text.toLowerCase().includes(sought));
+}
+
+const NOTHING = { state: "unreadable", alive: false, status: {}, listen_queue: 0, listen_queue_max: 0, avg_rt: 0, requests: 0, exceptions: 0, harakiri_count: 0, respawn_count: 0, workers: 0, rss: 0, started: 0 };
+
+function show() {
+  const all = [...host.instances.values()];
+  const lost = [...host.unreadable].map(([name, reason]) => ({ ...NOTHING, name, reason }));
+  instances.show([...all, ...lost].filter((one) => wanted(one.name)));
+  const sum = (pick) => all.reduce((total, one) => total + pick(one), 0);
+  const held = [...host.vassals.values()];
+  const raised = [...host.alarms.values()];
   const totals = {
-    instances: count(names.size),
-    rate: rate(drawn.reduce((total, one) => total + one.speed, 0)),
-    busy: `${count(sum((one) => one.status.busy ?? 0))} / ${count(workers)}`,
-    in_request: count(sum((one) => one.in_request)),
-    listen_queue: count(sum((one) => one.listen_queue)),
+    apps: lost.length ? `${all.length} + ${lost.length} unreadable` : count(all.length),
+    rate: rate(sum((one) => pace(one) ?? 0)),
+    busy: `${count(sum((one) => one.status.busy ?? 0))} of ${count(sum(started))}`,
+    queued: count(sum((one) => one.listen_queue)),
+    vassals: `${held.filter((one) => ["accepting", "loyal"].includes(one.state)).length} of ${held.length}`,
+    alarms: count(raised.reduce((total, one) => total + one.pending, 0)),
   };
-  for (const element of document.querySelectorAll("[data-total]")) text(element, totals[element.dataset.total]);
-  $("empty").hidden = names.size > 0;
-  filter();
+  for (const element of document.querySelectorAll("[data-total]")) set(element, totals[element.dataset.total]);
+  for (const element of document.querySelectorAll('[data-only="vassals"]')) element.hidden = !held.length;
+  for (const element of document.querySelectorAll('[data-only="alarms"]')) element.hidden = !raised.length;
+  $("empty").hidden = all.length + lost.length > 0;
+  $("instances").hidden = all.length + lost.length === 0;
+  vassals.show(held.filter((one) => wanted(one.id, one.state)));
+  alarms.show(raised.filter((one) => wanted(one.alarm, one.instance)));
+  const states = new Map();
+  for (const one of held) states.set(one.state, (states.get(one.state) ?? 0) + 1);
+  set($("vassal-states"), [...states].map(([state, number]) => `${number} ${state}`).join(" · "));
+  daemons();
 }
 
-function filter() {
-  const wanted = $("filter").value.trim().toLowerCase();
-  for (const [name, card] of cards) card.article.hidden = !name.toLowerCase().includes(wanted);
+function daemons() {
+  const shown = [...host.daemons.values()];
+  const list = $("daemons");
+  while (list.childElementCount < shown.length) list.append(document.createElement("li"));
+  while (list.childElementCount > shown.length) list.lastElementChild.remove();
+  shown.forEach((one, at) => {
+    list.children[at].dataset.state = one.alive ? one.state : "gone";
+    list.children[at].title = one.status;
+    set(list.children[at], one.alive ? one.name : `${one.name} is gone`);
+  });
 }
 
-function linked(state, words) {
+async function get(path) {
+  const answer = await fetch(path, { headers: { accept: "application/json" } });
+  if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
+  return answer.json();
+}
+
+async function history() {
+  const scope = chosen ? `api/v1/instances/${encodeURIComponent(chosen)}/history` : "api/v1/history";
+  const asked = chosen;
+  const found = await get(`${scope}?interval=${span > 1800 ? COARSE : FINE}`);
+  if (asked === chosen) for (const panel of PANELS) panel.show(found, found.now - span, found.now);
+}
+
+async function detail() {
+  if (!chosen) return;
+  const asked = chosen;
+  const found = await get(`api/v1/instances/${encodeURIComponent(chosen)}`);
+  if (asked !== chosen) return;
+  const one = found.instance;
+  workers.show(found.workers.map((worker, slot) => ({ ...worker, slot, rate: measure(workerPaces, slot, worker.requests, found.now) })));
+  const said = [`pid ${one.pid}`, `generation ${one.generation}`, `${count(one.reloads)} reloads`, one.address];
+  set($("facts"), said.filter(Boolean).join(" · "));
+}
+
+function choose(name) {
+  if (location.hash !== hashOf(name)) location.hash = hashOf(name);
+  else follow();
+}
+
+const hashOf = (name) => (name ? `#app=${encodeURIComponent(name)}` : "#");
+
+// The address says which app is shown, so that it can be kept, sent and gone back from.
+function follow() {
+  const name = decodeURIComponent(location.hash.match(/^#app=(.*)$/)?.[1] ?? "");
+  if (name !== chosen) workerPaces.clear();
+  chosen = name;
+  set($("panels-title"), chosen || "All apps");
+  $("back").hidden = !chosen;
+  $("detail").hidden = !chosen;
+  set($("detail-title"), chosen ? `Workers of ${chosen}` : "Workers");
+  document.title = chosen ? `${chosen} - palatine` : "palatine";
+  show();
+  refresh();
+  if (chosen) $("panels-title").scrollIntoView({ block: "start" });
+}
+
+function link(state, words) {
   $("link").dataset.state = state;
-  text($("link"), words);
+  set($("link"), words);
 }
 
-$("filter").addEventListener("input", filter);
-const events = new EventSource("/api/v1/events");
-events.addEventListener("state", (event) => { linked("live", "live"); show(JSON.parse(event.data)); });
-events.addEventListener("error", () => linked("lost", "connection lost, trying again"));
+const quietly = (what) => what().catch(() => { if ($("link").dataset.state === "live") set($("link"), "live; history unavailable"); });
+const refresh = () => Promise.all([quietly(history), quietly(detail)]);
+
+$("panels").append(...PANELS.map((panel) => panel.element));
+$("filter").addEventListener("input", show);
+$("back").addEventListener("click", () => choose(""));
+for (const button of document.querySelectorAll("[data-span]")) {
+  button.addEventListener("click", () => {
+    span = Number(button.dataset.span);
+    for (const one of document.querySelectorAll("[data-span]")) one.setAttribute("aria-pressed", String(one === button));
+    quietly(history);
+  });
+}
+addEventListener("hashchange", follow);
+const events = new EventSource("api/v1/events");
+events.addEventListener("state", receive);
+events.addEventListener("change", receive);
+events.addEventListener("error", () => link("lost", "connection lost, trying again"));
+setInterval(() => quietly(history), FINE * 1000);
+setInterval(() => quietly(detail), 2000);
+follow();

@@ -238,6 +238,7 @@ def test_pages_metrics_and_api(programs: Runner, instance: StandInMaster) -> Non
     for path, kind in (
         ("dashboard.js", "text/javascript"),
         ("charts.js", "text/javascript"),
+        ("table.js", "text/javascript"),
         ("dashboard.css", "text/css"),
         ("icon.svg", "image/svg+xml"),
     ):

@@ -100,6 +100,12 @@ def test_addresses(text: str, address: tuple[str, int]) -> None:
     assert parse_address(text) == address
 
 
+def test_the_demos_file_is_good() -> None:
+    read = settings((Path(__file__).parents[3] / "deploy" / "demo" / "snmp-agent.yaml").read_text())
+    assert read.listen == ("127.0.0.1:1161",)
+    assert read.users[0].level == 3
+
+
 def test_the_examples_in_the_documentation_are_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each block of YAML in docs/snmp.md after those before it, for a user of one needs the users of another."""
     text = (Path(__file__).parents[3] / "docs" / "snmp.md").read_text()

@@ -75,6 +75,10 @@ class Notifier:
         except trio.WouldBlock:
             self._tally.add("notifications_dropped")
 
+    def wanted(self) -> bool:
+        """Whether there is anybody to tell."""
+        return bool(self._targets)
+
     async def accept(self, notice: Notice, only: Sequence[str] = ()) -> int:
         """Tell of something, `only` to some targets; informs are on disk when this returns how many are told.
 

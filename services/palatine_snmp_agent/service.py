@@ -68,7 +68,8 @@ class Service:
         self._door = HostDoor({}, self._gate, Desk(self._views.view, settings.max_reply))
         self.host = HostSockets(nursery, self._tally, self._door)
         self._notifier = Notifier(journal, self._tally)
-        self._watch = Watch(self._views.segments, ctx.runtime_dir / "emperor" / "seg", self._tell)
+        emperor = ctx.runtime_dir / "emperor" / "seg"
+        self._watch = Watch(self._views.segments, emperor, self._tell, self._notifier.wanted)
 
     async def start(self) -> None:
         """Serve, from here on until the nursery is cancelled. ConfigError for what cannot be."""

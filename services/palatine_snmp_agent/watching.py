@@ -30,10 +30,13 @@ Segments = Callable[[], Iterator[tuple[str, SegmentView]]]
 
 
 class Watch:
-    """Remembers what was seen last."""
+    """Remembers what was seen last. Nothing is looked at while nobody is to be told (`wanted`)."""
 
-    def __init__(self, segments: Segments, emperor: Path, tell: Tell) -> None:
+    def __init__(
+        self, segments: Segments, emperor: Path, tell: Tell, wanted: Callable[[], bool] = lambda: True
+    ) -> None:
         self._segments = segments
+        self._wanted = wanted
         self._emperor = emperor
         self._tell = tell
         self._instances: dict[str, InstanceSeen] = {}
@@ -43,12 +46,13 @@ class Watch:
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
-            self.look()
+            if self._wanted():
+                self.look()
             await trio.sleep(PACE)
 
     def meet(self) -> None:
         """Remember how instances are that are new, so that nothing is missed that happens to them from here on."""
-        for name, segment in self._segments():
+        for name, segment in self._segments() if self._wanted() else ():
             if name not in self._instances and (now := _instance(segment)) is not None:
                 self._instances[name] = now
 

@@ -3,34 +3,44 @@
 It holds nothing but references to the worker's segment, the channel to the master and the app's registered handlers.
 """
 
-import contextlib
-import operator
 import os
 import socket
 import sys
 import time
-import traceback
 import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from palatine.counters import Segment, SharedLock
-from palatine.errors import DeadlineError
+from palatine.counters import Segment
 from palatine_app_server.commons import Commons
-from palatine_app_server.uwsgi_module.arguments import byte
+from palatine_app_server.last_words import print_exc
+from palatine_app_server.request import Core
+from palatine_app_server.uwsgi_module import refused
+from palatine_app_server.uwsgi_module.current import Current
+from palatine_app_server.uwsgi_module.facts import Facts
+from palatine_app_server.uwsgi_module.locking import Locking
+from palatine_app_server.uwsgi_module.metering import Metering
 from palatine_app_server.uwsgi_module.mules import Mules
 from palatine_app_server.uwsgi_module.seat import Seat
 from palatine_app_server.uwsgi_module.signals import Signals
+from palatine_app_server.uwsgi_module.snmp_values import SnmpValues
 from palatine_app_server.uwsgi_module.spooling import Spooling
+from palatine_app_server.worker import Doors
 
 if TYPE_CHECKING:  # loaded only where the config asks for it
     from palatine_app_server.stores import Stores
 
 VERSION: Final = "2.0.31"
-#: uWSGI keeps 100 custom values; the first is number 1.
-SNMP_VALUES: Final = 100
-COUNTER32, GAUGE32, COUNTER64 = 0x41, 0x42, 0x46
-LOCK_SECONDS: Final = 5.0
+
+
+class Group(Protocol):
+    """Functions of one subject."""
+
+    def functions(self) -> dict[str, Any]:
+        """By the names apps call them."""
 
 
 class ApiSettings(NamedTuple):
@@ -46,6 +56,8 @@ class ApiSettings(NamedTuple):
     lock_path: str
     alarm_message_bytes: int
     quiet_caches: tuple[str, ...] = ()  # that do not say when they are full
+    harakiri_seconds: int = 0
+    pidfile: str = ""
 
 
 class Api:
@@ -54,16 +66,16 @@ class Api:
     def __init__(
         self, settings: ApiSettings, segment: Segment, master: socket.socket, commons: Commons, *, generation: int
     ) -> None:
-        self.seat = Seat(master, generation)
+        self.seat = Seat(master, generation, settings.harakiri_seconds)
         self._settings = settings
         self._segment = segment
         self._started = int(time.time())
         self._signals = Signals(self.seat)
         self._mules = Mules(self.seat, commons.queues)
+        self._commons = commons
         self._stores = commons.stores
         self._spooling = Spooling(self.seat, commons.spools, segment)
-        self._snmp_lock = SharedLock(_path(settings.lock_path), 0)
-        self._user_locks = [SharedLock(_path(settings.lock_path), slot) for slot in range(1, settings.locks + 1)]
+        self._current = Current(self.seat, segment)
         self.module = self._build()
 
     # ---------------------------------------------------------------- the process's side
@@ -71,10 +83,12 @@ class Api:
     def install(self) -> None:
         """Make `import uwsgi` work."""
         sys.modules["uwsgi"] = self.module
+        sys.meta_path.insert(0, _Decorators())
 
-    def enter_worker(self, worker: int, signals: Sequence[int]) -> None:
-        """This process is worker `worker` now, and hears of signals on these descriptors."""
-        self.seat.worker, self.seat.signals = worker, tuple(signals)
+    def enter_worker(self, worker: int, doors: Doors, cores: Sequence[Core]) -> None:
+        """This process is worker `worker` now; it hears by these doors and serves with these cores."""
+        self.seat.worker, self.seat.signals, self.seat.cores = worker, tuple(doors.signals), cores
+        self.module.sockets = [listener.fd for listener in doors.listeners]
         self.run_post_fork_hook()
 
     def run_post_fork_hook(self) -> None:
@@ -84,7 +98,7 @@ class Api:
             try:
                 hook()
             except Exception:  # noqa: BLE001 - the app's; uWSGI prints it and serves on
-                traceback.print_exc()
+                print_exc()
 
     def run_signal(self, number: int) -> None:
         """Run the handler registered for a uWSGI signal."""
@@ -101,7 +115,7 @@ class Api:
             try:
                 callback()
             except Exception:  # noqa: BLE001 - the app's: the process ends all the same
-                traceback.print_exc()
+                print_exc()
 
     def total_requests(self) -> int:
         """Requests of all workers, both generations."""
@@ -111,9 +125,9 @@ class Api:
 
     # ---------------------------------------------------------------- the module
 
-    def _build(self) -> types.ModuleType:
+    def _build(self) -> "_Module":
         settings = self._settings
-        module = types.ModuleType("uwsgi", "The API of the server this app runs in.")
+        module = _Module("uwsgi", self._current)
         offered: dict[str, Any] = {
             "version": VERSION.encode(),
             "version_info": (2, 0, 31, 0, b""),
@@ -127,6 +141,11 @@ class Api:
             "started_on": self._started,
             "magic_table": {},
             "applications": None,
+            "is_a_reload": self.seat.generation > 1,
+            "loop": None,
+            "unbit": None,
+            "pidfile": os.fsencode(settings.pidfile) or None,
+            "sockets": [],
             "worker_id": lambda: self.seat.worker,
             "masterpid": lambda: settings.master_pid,
             "total_requests": self.total_requests,
@@ -134,14 +153,21 @@ class Api:
             "alarm": self._alarm,
             "reload": lambda: self.seat.ask({"op": "reload"}),
             "stop": lambda: self.seat.ask({"op": "stop"}),
-            "lock": self._acquire,
-            "unlock": self._release,
-            "is_locked": lambda number=0: self._lock(number).locked(),
         }
+        groups: list[Group] = [
+            self._signals,
+            self._mules,
+            self._spooling,
+            self._current,
+            Facts(self.seat, self._segment),
+            Locking(Path(settings.lock_path), settings.locks, self._segment),
+        ]
         if settings.snmp:
-            offered |= self._snmp_functions()
-        for group in (self._signals, self._mules, self._spooling):
+            groups.append(SnmpValues(self.seat, Path(settings.lock_path), self._segment))
+        for group in groups:
             offered |= group.functions()
+        offered |= refused.functions()
+        offered |= Metering(self._commons.metrics, self._segment, self._commons.metrics_lock).functions()
         offered |= _without_caches()
         if self._stores is not None:
             offered |= _stored(self._stores, frozenset(settings.quiet_caches))
@@ -165,75 +191,38 @@ class Api:
             return
         self.seat.ask({"op": "alarm", "alarm": name, "message": data.decode("latin-1")})
 
-    # ---------------------------------------------------------------- locks
 
-    def _acquire(self, number: int = 0) -> None:
-        """Wait for ever: an app that was told it holds a lock must hold it. A killed holder's lock is free at once."""
-        self._lock(number).acquire(None)
-        self._show_owner(number, os.getpid())
+class _Module(types.ModuleType):
+    """The module; `env` and `start_response` are the running request's, which no plain attribute could be."""
 
-    def _release(self, number: int = 0) -> None:
-        lock = self._lock(number)
-        self._show_owner(number, 0)
-        with contextlib.suppress(RuntimeError):  # not held: nothing to do, says uWSGI
-            lock.release()
+    sockets: list[int]
 
-    def _show_owner(self, number: int, pid: int) -> None:
-        cells, word = self._segment.cells("locks", number), self._segment.word("locks", "owner_pid")
-        if pid or cells[word] == os.getpid():
-            cells[word] = pid
+    def __init__(self, name: str, current: Current) -> None:
+        super().__init__(name, "The API of the server this app runs in.")
+        self._current = current
 
-    def _lock(self, number: int) -> SharedLock:
-        if not 0 <= operator.index(number) < len(self._user_locks):
-            raise ValueError("Invalid lock number")
-        return self._user_locks[number]
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), "env", "start_response"]
 
-    # ---------------------------------------------------------------- SNMP
+    @property
+    def env(self) -> dict[str, Any]:
+        """The variables of the request this thread is in."""
+        return self._current.environ()
 
-    def _snmp_functions(self) -> dict[str, Any]:
-        functions: dict[str, Any] = {}
-        for suffix, kind, bits in (("counter32", COUNTER32, 32), ("counter64", COUNTER64, 64), ("gauge", GAUGE32, 32)):
-            functions[f"snmp_set_{suffix}"] = self._setter(kind, bits)
-            functions[f"snmp_incr_{suffix}"] = self._adder(kind, +1)
-            functions[f"snmp_decr_{suffix}"] = self._adder(kind, -1)
-        functions["snmp_set_community"] = self._set_community
-        return functions
+    @property
+    def start_response(self) -> Callable[..., Any] | None:
+        """That of the request this thread is in."""
+        return self._current.start_response()
 
-    def _setter(self, kind: int, bits: int) -> Callable[[int, int], bool | None]:
-        def set_value(number: int, value: int) -> bool | None:
-            wanted = operator.index(value) % (1 << bits)
-            return self._store(byte(number), kind, lambda _old: wanted)
 
-        return set_value
+class _Decorators:
+    """Finds `uwsgidecorators` in this package, whatever else is installed: it belongs to the server."""
 
-    def _adder(self, kind: int, sign: int) -> Callable[..., bool | None]:
-        def add_value(number: int, delta: int = 1) -> bool | None:
-            try:
-                which, step = byte(number), sign * (operator.index(delta) % (1 << 32))
-            except OverflowError as error:
-                raise TypeError(str(error)) from error  # uWSGI's incr and decr know no other
-            return self._store(which, kind, lambda old: (old + step) % (1 << 64))
-
-        return add_value
-
-    def _store(self, number: int, kind: int, change: Callable[[int], int]) -> bool | None:
-        if not 1 <= number <= SNMP_VALUES:
+    def find_spec(self, fullname: str, _path: Any = None, _target: Any = None) -> ModuleSpec | None:
+        """Where the module is, if it is that one."""
+        if fullname != "uwsgidecorators":
             return None
-        cells = self._segment.cells("snmp_values", number - 1)
-        type_word, value_word = self._segment.word("snmp_values", "type"), self._segment.word("snmp_values", "value")
-        if not self._snmp_lock.acquire(LOCK_SECONDS):
-            raise DeadlineError("the SNMP values stayed locked")
-        try:
-            cells[value_word] = change(cells[value_word])
-            cells[type_word] = kind
-        finally:
-            self._snmp_lock.release()
-        return True
-
-    def _set_community(self, community: str) -> bool:
-        if not isinstance(community, str):
-            raise TypeError(f"snmp_set_community() argument 1 must be str, not {type(community).__name__}")
-        return self.seat.ask({"op": "community", "community": community[:72]})
+        return spec_from_file_location(fullname, os.path.join(os.path.dirname(__file__), "uwsgidecorators.py"))
 
 
 def _without_caches() -> dict[str, Any]:
@@ -271,9 +260,3 @@ def _palatine_version() -> str:
     from palatine import __version__
 
     return __version__
-
-
-def _path(text: str) -> Any:
-    from pathlib import Path  # SharedLock's own type; loaded already by palatine.counters
-
-    return Path(text)

@@ -6,8 +6,9 @@ Queues and shared memory made here survive reloads; a config that changes them m
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from palatine.counters import SharedLock
 from palatine_app_server import spool
 from palatine_app_server.feature_settings import Features
 from palatine_app_server.mule_queues import MuleQueues
@@ -15,7 +16,12 @@ from palatine_app_server.settings import AppSettings
 from palatine_app_server.signals_table import SignalsTable
 
 if TYPE_CHECKING:  # loaded only where the config asks for it
+    from palatine_app_server.metric_table import MetricTable
     from palatine_app_server.stores import Stores
+
+
+#: Bytes of the instance's lock file; user locks and SNMP have those from 0 on, the stores those beyond.
+METRICS_SLOT: Final = 1 << 16
 
 
 class Commons(NamedTuple):
@@ -25,6 +31,8 @@ class Commons(NamedTuple):
     queues: MuleQueues | None
     spools: tuple[str, ...]  # absolute directories: of each spooler process, then those of others
     stores: "Stores | None"
+    metrics: "MetricTable | None"
+    metrics_lock: SharedLock
 
 
 def make_spools(features: Features, cwd: str, owner: tuple[int, int] | None) -> None:
@@ -51,7 +59,19 @@ def make(settings: AppSettings, cwd: str, locks: Path, active: Callable[[int], b
             for directory in (*features.spoolers.directories, *features.spoolers.external)
         ),
         stores=_stores(features, cwd, locks),
+        metrics=metric_table(settings),
+        metrics_lock=SharedLock(locks, METRICS_SLOT),
     )
+
+
+def metric_table(settings: AppSettings) -> "MetricTable | None":
+    """Every metric of the instance, in the order of its rows."""
+    if not settings.features.metrics.enabled:
+        return None
+    from palatine_app_server import metric_table
+
+    sockets = len(settings.sockets)
+    return metric_table.make(settings.features.metrics, settings.processes, settings.threads, sockets)
 
 
 def _stores(features: Features, cwd: str, locks: Path) -> "Stores | None":
@@ -66,6 +86,7 @@ def rows(settings: AppSettings) -> dict[str, int]:
     """Rows of the segment for all of it."""
     features = settings.features
     mules, spoolers = len(features.mules.programs), len(features.spoolers.directories)
+    metrics = metric_table(settings)
     return {
         "mules": mules,
         "mule_work": mules,
@@ -73,6 +94,7 @@ def rows(settings: AppSettings) -> dict[str, int]:
         "spooler_tasks": spoolers,
         "crons": len(features.crons),
         "caches": len(features.caches),
+        "metrics": len(metrics.entries) if metrics else 0,
     }
 
 
@@ -80,6 +102,7 @@ def labels(settings: AppSettings, cwd: str) -> dict[str, list[dict[str, Any]]]:
     """What those rows stand for."""
     features = settings.features
     farms = features.mules.farms
+    metrics = metric_table(settings)
     return {
         "mules": [
             {"name": program, "farms": [farm.name for farm in farms if number in farm.mules]}
@@ -101,4 +124,5 @@ def labels(settings: AppSettings, cwd: str) -> dict[str, list[dict[str, Any]]]:
             }
             for cache in features.caches
         ],
+        "metrics": metrics.labels() if metrics else [],
     }

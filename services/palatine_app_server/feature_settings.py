@@ -10,6 +10,8 @@ from typing import Final, NamedTuple, TypeVar
 from palatine.codec import keyval
 from palatine.config import Config, Option
 from palatine.errors import ConfigError
+from palatine_app_server import metric_settings
+from palatine_app_server.metric_settings import MetricsSettings
 from palatine_app_server.schedule_policy import CronTime
 from palatine_app_server.signals_table import Farm
 
@@ -123,6 +125,7 @@ class Features(NamedTuple):
     queue: QueueSettings = QueueSettings()
     areas: tuple[AreaSettings, ...] = ()
     signal_queue_bytes: int = 0
+    metrics: MetricsSettings = MetricsSettings()
 
 
 def read(config: Config) -> Features:
@@ -138,7 +141,13 @@ def read(config: Config) -> Features:
         queue=_queue(config),
         areas=tuple(_parsed(option, _area) for option in settings.items("sharedarea")),
         signal_queue_bytes=settings.integer("signal-bufsize", 0),
+        metrics=metric_settings.read(config, _alarms(config)),
     )
+
+
+def _alarms(config: Config) -> set[str]:
+    """The names of the alarms; whether they are well-formed is another's question."""
+    return {(option.value or "").partition(" ")[0] for option in config.settings.items("alarm")}
 
 
 def _mules(config: Config) -> MuleSettings:

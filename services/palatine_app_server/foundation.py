@@ -16,7 +16,6 @@ from palatine.counters import Segment
 from palatine.errors import ConfigError
 from palatine.schema import INSTANCE
 from palatine_app_server import commons, hooks, log_opening, privileges, sockets
-from palatine_app_server.api import SNMP_VALUES
 from palatine_app_server.instance import Place
 from palatine_app_server.log_sinks import FileSink, Sink
 from palatine_app_server.logs import Logs
@@ -24,6 +23,7 @@ from palatine_app_server.privileges import ids
 from palatine_app_server.settings import AppSettings, SocketWish
 from palatine_app_server.sockets import BindError, Bound
 
+from palatine_app_server.uwsgi_module.snmp_values import SNMP_VALUES
 BIND_AGAIN_SECONDS: Final = 0.05
 
 _LOCKS: Final = ("signal", "filemon", "timer", "rbtimer", "cron", "rpc", "snmp")

@@ -263,6 +263,8 @@ class Master:
                 alarm_message_bytes=settings.alarms.message_bytes,
                 quiet_caches=tuple(cache.name for cache in settings.features.caches if cache.ignore_full),
             ),
+                harakiri_seconds=settings.harakiri_seconds,
+                pidfile=next(iter(settings.process.all_pidfiles), ""),
             segment=self._segment,
             doors=partial(self._doors, self._contexts()),
             master=self._workers_end,
@@ -379,6 +381,8 @@ class Master:
             self._schedule.register(int(message["generation"]), tuple(message["wish"]))
         elif op == "spooler-frequency":
             self._server[self._segment.word("server", "spooler_frequency")] = int(message["seconds"])
+        elif op == "harakiri":
+            self._workforce.watch_deadlines()
 
     def _offer_options(self, kind: str) -> dict[str, Any]:
         """What the config says now about a socket of this kind."""
@@ -447,6 +451,15 @@ class Master:
 
         stores = self._commons.stores
         if stores is not None and (stores.caches or stores.queue):
+        if self._commons.metrics is not None:
+            from palatine_app_server.metrics import Metrics
+
+            directory = features.metrics.directory
+            yield Metrics(
+                features.metrics, self._commons.metrics, self._segment, self._commons.metrics_lock,
+                directory=os.path.join(self._words.cwd, directory) if directory else "",
+                raise_alarm=lambda alarm, message: self._raise(alarm, message, "metric"), say=self._logs.say,
+            )  # fmt: skip
             from palatine_app_server import sweeper
 
             yield sweeper.of(features, stores, self._segment, self._logs.say)

@@ -11,9 +11,8 @@ from palatine.counters.queue import Queue
 from palatine.errors import ConfigError
 from palatine_app_server.feature_settings import AreaSettings, CacheSettings, Features, QueueSettings
 
-#: Bytes of the instance's lock file; user locks and SNMP have those from 0 on.
-METRICS_SLOT: Final = 1 << 16
-QUEUE_SLOT: Final = METRICS_SLOT + 1
+#: Bytes of the instance's lock file; locks of small things have those from 0 on.
+QUEUE_SLOT: Final = (1 << 16) + 1
 CACHE_SLOTS: Final = 1 << 17
 AREA_SLOTS: Final = 1 << 18
 

@@ -135,6 +135,11 @@ class Worker:
         )
         self._heads = {listener.fd: self._requests.heads(listener) for listener in doors.listeners}
 
+    @property
+    def cores(self) -> Sequence[Core]:
+        """One for each thread."""
+        return self._requests.cores
+
     def run(self) -> int:
         """Serve with all threads until drained; called in the main thread, after `install_signals`."""
         for fd in (self._wake, self._doors.lifeline, *self._doors.signals):

@@ -67,6 +67,7 @@ class Workforce:
         self._how = How.TOGETHER
         self._chain: deque[int] = deque()  # workers of the coming generation still to be started, one by one
         self.reload = reload_policy.State()
+        self._watching = False  # an app sets deadlines of its own
         self.stopping = False
         self.paused = False
 
@@ -142,7 +143,7 @@ class Workforce:
         if self._respawn.due is not None and now >= self._respawn.due and not self.stopping:
             self._respawn = self._respawn._replace(due=None)
             self._start_zygote(self.reload.serving)
-        if self._settings.harakiri_seconds:
+        if self._settings.harakiri_seconds or self._watching:
             self._look_for_overdue(now)
         for key, life in list(self._lives.items()):
             if life.phase is Phase.CONDEMNED and not self._watch.siblings_busy(key[1], key[0] & 1, now):
@@ -162,7 +163,7 @@ class Workforce:
         moments = [due for life in self._lives.values() if (due := worker_policy.next_due(life)) is not None]
         if self._respawn.due is not None and not self.stopping:
             moments.append(self._respawn.due)
-        if self._settings.harakiri_seconds:
+        if self._settings.harakiri_seconds or self._watching:
             deadline = self._watch.next_deadline(now)
             if deadline is not None:
                 moments.append(deadline)
@@ -390,6 +391,10 @@ class Workforce:
             self._lives.pop(key, None)
 
     # ------------------------------------------------------------------ harakiri
+
+    def watch_deadlines(self) -> None:
+        """Look at deadlines also where the config sets none: an app has."""
+        self._watching = True
 
     def _look_for_overdue(self, now: float) -> None:
         for late in self._watch.overdue(now):

@@ -191,7 +191,7 @@ def _work(worker: int, inheritance: Inheritance, api: Api, app: Any) -> int:
             {"op": "leaving", "worker": worker, "generation": inheritance.generation, "reason": reason},
         ),
     )
-    api.enter_worker(worker, doors.signals)
+    api.enter_worker(worker, doors, server.cores)
     server.install_signals()
     row.show_pause(row.paused())
     channel.send(

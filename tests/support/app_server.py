@@ -94,6 +94,7 @@ class AppServer:
 
     def knock(self) -> None:
         """Have the link started."""
+        wait_until((self.directory / "ctl").exists, "the door, or a link wanted from the start")
         knock(self.directory)
         wait_until(self.link, "the link")
 

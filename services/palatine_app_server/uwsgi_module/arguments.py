@@ -26,3 +26,11 @@ def data(value: Any, function: str, position: int = 1) -> bytes:
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
     raise TypeError(f"{function}() argument {position} must be str or bytes-like object, not {type(value).__name__}")
+
+
+def divided(number: int, by: int) -> int:
+    """Division as C does it: towards zero; by nothing, uWSGI makes it nothing."""
+    if not by:
+        return 0
+    quotient = abs(number) // abs(by)
+    return quotient if (number < 0) == (by < 0) else -quotient

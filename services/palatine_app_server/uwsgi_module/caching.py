@@ -29,7 +29,7 @@ class Caching:
             "cache_inc": self._changer("cache_inc", operator.add),
             "cache_dec": self._changer("cache_dec", operator.sub),
             "cache_mul": self._changer("cache_mul", operator.mul),
-            "cache_div": self._changer("cache_div", _divided),
+            "cache_div": self._changer("cache_div", arguments.divided),
             "cache_num": self._number,
             "cache_keys": self._keys,
         }
@@ -107,11 +107,3 @@ class Caching:
         if not found:
             raise ValueError("no local uWSGI cache available")
         return found[1].keys(int(time.time()))
-
-
-def _divided(number: int, by: int) -> int:
-    """Division as C does it: towards zero; by nothing, uWSGI makes it nothing."""
-    if not by:
-        return 0
-    quotient = abs(number) // abs(by)
-    return quotient if (number < 0) == (by < 0) else -quotient

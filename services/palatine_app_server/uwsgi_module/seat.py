@@ -1,20 +1,24 @@
 """Who this process is, and its line to the master: one for each zygote, taken over by every process it forks."""
 
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 from palatine_app_server import channel
 from palatine_app_server.aide import Aide
 from palatine_app_server.mule import Mule
+from palatine_app_server.request import Core
 
 
 class Seat:
     """Mutable, because a fork changes who we are: worker, mule or spooler, from 1; all 0 in the zygote."""
 
-    def __init__(self, master: socket.socket, generation: int) -> None:
+    def __init__(self, master: socket.socket, generation: int, harakiri_seconds: int) -> None:
         self._master = master
         self.generation = generation
+        self.harakiri_seconds = harakiri_seconds
         self.worker = 0
+        self.cores: Sequence[Core] = ()  # a worker's
         self.mule: Mule | None = None
         self.spooler = 0
         self.aide: Aide | None = None  # of a mule or spooler

@@ -44,6 +44,7 @@ FEATURES: Final = frozenset(
         "cache cache-blocksize cache-expire-freq cache-no-expire cache-report-freed-items cache-store",
         "cache-store-sync cache2 queue queue-blocksize queue-store queue-store-sync sharedarea signal-bufsize",
         "cron cron-harakiri cron2 unique-cron",
+        "enable-metrics metric metric-threshold metrics-dir metrics-dir-restore metrics-no-cores",
         "farm mule mule-harakiri mule-msg-size mule-reload-mercy mules",
         "spooler spooler-chdir spooler-external spooler-frequency spooler-harakiri spooler-import",
         "spooler-max-tasks spooler-ordered spooler-processes spooler-quiet",

@@ -1,0 +1,187 @@
+"""The request a thread is in: `uwsgi.set_logvar`, `uwsgi.disconnect` and their kin. Outside a request they refuse."""
+
+import contextlib
+import os
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from palatine.counters import Segment
+from palatine_app_server.request import Core
+from palatine_app_server.response import FileWrapper
+from palatine_app_server.uwsgi_module import arguments
+from palatine_app_server.uwsgi_module.seat import Seat
+
+_RECEIVE_BYTES: Final = 4096
+_CHUNK_BYTES: Final = 65536
+_CONNECT_SECONDS: Final = 4
+
+
+class Current:
+    """Calls about the running request, and on plain descriptors."""
+
+    def __init__(self, seat: Seat, segment: Segment) -> None:
+        self._seat = seat
+        self._segment = segment
+
+    def functions(self) -> dict[str, Any]:
+        """What the module offers."""
+        return {
+            "request_id": self._request_id,
+            "log_this_request": self._log_this,
+            "set_logvar": self._set_logvar,
+            "get_logvar": self._get_logvar,
+            "add_var": self._add_var,
+            "cl": lambda: int(self._environ().get("CONTENT_LENGTH") or 0),
+            "connection_fd": lambda: self._connection().fd,
+            "disconnect": self._disconnect,
+            "sendfile": self._send_file,
+            "offload": lambda path, length=0: self._send_file(path, length=length),
+            "chunked_read": self._chunked_read,
+            "chunked_read_nb": self._chunked_read,
+            "set_user_harakiri": self._set_harakiri,
+            "suspend": lambda: True,  # what uWSGI does without an asynchronous engine
+            "connect": _connect,
+            "is_connected": _is_connected,
+            "send": self._send,
+            "recv": self._receive,
+            "close": os.close,
+        }
+
+    def environ(self) -> dict[str, Any]:
+        """The variables of the running request; {} outside one."""
+        core = self._core_or_none()
+        return self._environ() if core is not None else {}
+
+    def start_response(self) -> Callable[..., Any] | None:
+        """That of the running request; None outside one."""
+        core = self._core_or_none()
+        return None if core is None or core.response is None else core.response.start_response
+
+    def _core_or_none(self) -> Core | None:
+        thread = threading.get_ident()
+        for core in self._seat.cores:
+            if core.thread == thread and core.connection is not None:
+                return core
+        return None
+
+    def _core(self) -> Core:
+        core = self._core_or_none()
+        if core is None:
+            raise RuntimeError("this thread is in no request")
+        return core
+
+    def _connection(self) -> Any:
+        return self._core().connection
+
+    def _environ(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._connection().environ
+        return found
+
+    # ---------------------------------------------------------------- log
+
+    def _request_id(self) -> int:
+        row = (self._seat.worker - 1) * len(self._seat.cores) + self._core().id
+        word = self._segment.word("cores", "requests")
+        return sum(self._segment.cells("cores", row, bank)[word] for bank in (0, 1))
+
+    def _log_this(self) -> None:
+        self._core().note().log_this = True
+
+    def _set_logvar(self, name: str | bytes, value: str | bytes) -> None:
+        key, text = arguments.data(name, "set_logvar"), arguments.data(value, "set_logvar", 2)
+        self._core().note().variables[key.decode("latin-1")] = text.decode("latin-1")
+
+    def _get_logvar(self, name: str | bytes) -> bytes | None:
+        value = self._core().note().variables.get(arguments.data(name, "get_logvar").decode("latin-1"))
+        return None if value is None else value.encode("latin-1")
+
+    def _add_var(self, name: str | bytes, value: str | bytes) -> bool:
+        key, text = arguments.data(name, "add_var"), arguments.data(value, "add_var", 2)
+        self._environ()[key.decode("latin-1")] = text.decode("latin-1")
+        return True
+
+    # ---------------------------------------------------------------- the connection
+
+    def _disconnect(self) -> None:
+        """The client has its answer; the app goes on."""
+        core = self._core()
+        response, connection = core.response, core.connection
+        assert response is not None
+        assert connection is not None
+        response.keep_alive = False
+        with socket.socket(fileno=os.dup(connection.fd)) as peer, contextlib.suppress(OSError):  # gone by itself
+            peer.shutdown(socket.SHUT_RDWR)
+
+    def _send_file(self, what: Any, chunk: int = 0, start: int = 0, length: int = 0) -> bytes:
+        """Send a file, named or open, as the response's body or a part of it."""
+        del chunk  # of a C buffer
+        response = self._core().response
+        assert response is not None
+        with contextlib.ExitStack() as opened:
+            file = opened.enter_context(open(what, "rb")) if isinstance(what, str | bytes | os.PathLike) else what
+            if start:
+                file.seek(start)
+            left = length or None
+            for block in FileWrapper(file, _CHUNK_BYTES):
+                response.write(block if left is None else block[:left])
+                left = None if left is None else left - len(block)
+                if left is not None and left <= 0:
+                    break
+        return b""
+
+    def _chunked_read(self, timeout: int = 0) -> bytes:
+        """The next part of the body, which is all here before the app is called; b"" at its end."""
+        del timeout
+        body = self._connection().body
+        return b"" if body is None else bytes(body.read(_CHUNK_BYTES))
+
+    def _send(self, fd_or_data: Any, data: Any = None) -> bool:
+        if data is None:
+            response = self._core().response
+            assert response is not None
+            response.write(arguments.data(fd_or_data, "send"))
+            return True
+        return os.write(fd_or_data, arguments.data(data, "send", 2)) > 0
+
+    @staticmethod
+    def _receive(fd: int, size: int = _RECEIVE_BYTES) -> bytes | None:
+        return os.read(fd, min(size, _RECEIVE_BYTES)) or None
+
+    def _set_harakiri(self, seconds: int) -> None:
+        """End this process in `seconds` unless this is called again; 0: what the config says counts again."""
+        if self._seat.aide is not None:
+            self._seat.aide.arm(seconds)
+            return
+        core = self._core_or_none()
+        if core is None:
+            return
+        configured = self._seat.harakiri_seconds
+        deadline = time.monotonic() + seconds if seconds else core.started + configured if configured else 0.0
+        core.ledger.arm(int(deadline * 1000))
+        if seconds:
+            self._seat.ask({"op": "harakiri"})  # the master may have had no reason to look until now
+
+
+def _connect(address: str, timeout: int = _CONNECT_SECONDS) -> int:
+    """A descriptor connected to host:port or a UNIX socket's path; OSError."""
+    host, colon, port = arguments.text(address, "connect").rpartition(":")
+    if colon:
+        return socket.create_connection((host or "127.0.0.1", int(port)), timeout or _CONNECT_SECONDS).detach()
+    peer = socket.socket(socket.AF_UNIX)
+    try:
+        peer.settimeout(timeout or _CONNECT_SECONDS)
+        peer.connect(address)
+    except OSError:
+        peer.close()
+        raise
+    return peer.detach()
+
+
+def _is_connected(fd: int) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLRDHUP)
+    return not poll.poll(0)

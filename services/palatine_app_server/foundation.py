@@ -20,10 +20,11 @@ from palatine_app_server.instance import Place
 from palatine_app_server.log_sinks import FileSink, Sink
 from palatine_app_server.logs import Logs
 from palatine_app_server.privileges import ids
-from palatine_app_server.settings import AppSettings, SocketWish
+from palatine_app_server.settings import AppSettings
+from palatine_app_server.socket_settings import SocketWish
 from palatine_app_server.sockets import BindError, Bound
-
 from palatine_app_server.uwsgi_module.snmp_values import SNMP_VALUES
+
 BIND_AGAIN_SECONDS: Final = 0.05
 
 _LOCKS: Final = ("signal", "filemon", "timer", "rbtimer", "cron", "rpc", "snmp")
@@ -188,8 +189,9 @@ def _bind(settings: AppSettings, kind: str, address: str, deadline: float) -> Bo
 def _bind_now(settings: AppSettings, kind: str, address: str) -> Bound:
     if kind in {"snmp", "udp"}:
         return sockets.bind_datagram(kind, address)
-    defer = int(settings.limits.read_seconds) if kind in {"http", "https", "uwsgi"} else 0
-    return sockets.bind_stream(kind, address, settings.listen, defer_seconds=defer, mode=settings.chmod_socket)
+    defers = settings.binding.defer and kind in {"http", "https", "uwsgi"}
+    defer = int(settings.limits.read_seconds) if defers else 0
+    return sockets.bind_stream(kind, address, settings.listen, defer_seconds=defer, how=settings.binding)
 
 
 def _mode(settings: AppSettings) -> str:

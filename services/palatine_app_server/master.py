@@ -83,6 +83,8 @@ class Master:
         self._notifier = Notifier.from_environment(self._environ)
         foundation.begin_with_rights(settings)
         hooks.run(settings.process.hooks_at("asap"), "asap")
+        passed, _ = sockets.activated(settings.sockets, environ, os.getpid())
+        left = {**passed, **left}
         self._sockets = foundation.bind_all(settings, left, settings.mercy_seconds if place.after_crash else 0.0)
         self._tls = tls_settings.contexts(settings.tls)  # keys are read with the rights we were started with
         log = foundation.open_log(settings, begun=self._succeeds)
@@ -261,10 +263,10 @@ class Master:
                 locks=settings.locks,
                 lock_path=str(self._place.directory / "lock"),
                 alarm_message_bytes=settings.alarms.message_bytes,
-                quiet_caches=tuple(cache.name for cache in settings.features.caches if cache.ignore_full),
-            ),
                 harakiri_seconds=settings.harakiri_seconds,
                 pidfile=next(iter(settings.process.all_pidfiles), ""),
+                quiet_caches=tuple(cache.name for cache in settings.features.caches if cache.ignore_full),
+            ),
             segment=self._segment,
             doors=partial(self._doors, self._contexts()),
             master=self._workers_end,
@@ -379,10 +381,10 @@ class Master:
             self._signals.register(int(message["generation"]), int(message["number"]), str(message["target"]))
         elif op == "schedule":
             self._schedule.register(int(message["generation"]), tuple(message["wish"]))
-        elif op == "spooler-frequency":
-            self._server[self._segment.word("server", "spooler_frequency")] = int(message["seconds"])
         elif op == "harakiri":
             self._workforce.watch_deadlines()
+        elif op == "spooler-frequency":
+            self._server[self._segment.word("server", "spooler_frequency")] = int(message["seconds"])
 
     def _offer_options(self, kind: str) -> dict[str, Any]:
         """What the config says now about a socket of this kind."""
@@ -449,8 +451,6 @@ class Master:
                 features.crons, self._segment, self._logs.say, lambda: self._logs.child_fd, self._app_environ(settings)
             )
 
-        stores = self._commons.stores
-        if stores is not None and (stores.caches or stores.queue):
         if self._commons.metrics is not None:
             from palatine_app_server.metrics import Metrics
 
@@ -460,6 +460,8 @@ class Master:
                 directory=os.path.join(self._words.cwd, directory) if directory else "",
                 raise_alarm=lambda alarm, message: self._raise(alarm, message, "metric"), say=self._logs.say,
             )  # fmt: skip
+        stores = self._commons.stores
+        if stores is not None and (stores.caches or stores.queue):
             from palatine_app_server import sweeper
 
             yield sweeper.of(features, stores, self._segment, self._logs.say)

@@ -14,7 +14,8 @@ from palatine.codec import emperor_pipe
 from palatine.config import honoured
 from palatine.config.show import resolved, show
 from palatine.errors import ConfigError, PalatineError
-from palatine_app_server import background, instance, master, settings, sockets, succession
+from palatine_app_server import background, instance, master, settings, socket_settings, sockets, succession
+from palatine_app_server.socket_settings import SocketWish
 from palatine_app_server.succession import Words
 from palatine_app_server.vassal import EmperorPipe
 
@@ -66,7 +67,7 @@ def _serve(words: Words, read: config.Config) -> int:
     if read.settings.flag("no-server"):
         return exits.OK
     successor = succession.VARIABLE in words.environ
-    wanted = _settings(read, successor=successor)
+    wanted = _settings(words, read, successor=successor)
     if wanted.process.background and not successor and emperor_pipe.FD_VARIABLE not in words.environ:
         environ = dict(words.environ)
         code = background.detach(environ, wanted.log.logto, wait=wanted.process.background_waits)
@@ -83,8 +84,12 @@ def _serve(words: Words, read: config.Config) -> int:
     return master.start(wanted, place, words, partial(_reread, words))
 
 
-def _settings(read: config.Config, *, successor: bool) -> settings.AppSettings:
+def _settings(words: Words, read: config.Config, *, successor: bool) -> settings.AppSettings:
     wanted = settings.read(read)
+    _, unnamed = sockets.activated(wanted.sockets, words.environ, os.getpid())
+    if unnamed:  # systemd.socket(5): what no option asks for speaks the default protocol
+        kind = socket_settings.protocol(read)
+        wanted = wanted._replace(sockets=(*wanted.sockets, *(SocketWish(kind, f"fd://{fd}") for fd in unnamed)))
     if wanted.process.background:
         wanted = wanted._replace(log=wanted.log._replace(logto=wanted.log.logto or wanted.process.background))
     if wanted.sockets:
@@ -114,12 +119,11 @@ def _without_effect(read: config.Config) -> list[str]:
     return ignored
 
 
-def _stdin_socket(read: config.Config, *, successor: bool) -> settings.SocketWish:
+def _stdin_socket(read: config.Config, *, successor: bool) -> SocketWish:
     """The listener an Emperor or inetd left on descriptor 0; without one there is nobody to serve, as uWSGI says."""
     if not successor and not sockets.listens(0):
         raise NoSocketError("The -s/--socket option is missing and stdin is not a socket.")
-    kind = "http" if (read.settings.text("protocol", "") or "").startswith("http") else "uwsgi"
-    return settings.SocketWish(kind, "fd://0")
+    return SocketWish(socket_settings.protocol(read), "fd://0")
 
 
 def _enter(directory: str) -> None:
@@ -141,7 +145,7 @@ def _load(words: Words, *, again: bool) -> config.Config:
 
 def _reread(words: Words) -> settings.AppSettings:
     """The settings as the config says now; ConfigError where it cannot be read."""
-    return _settings(_load(words, again=True), successor=True)
+    return _settings(words, _load(words, again=True), successor=True)
 
 
 def _become_emperor(words: Words) -> None:

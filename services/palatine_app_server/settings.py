@@ -5,7 +5,7 @@ from typing import Any, Final, NamedTuple
 
 from palatine.codec import alarm_grammar
 from palatine.codec.push_grammar import Wish
-from palatine.config import Config, Option
+from palatine.config import Config
 from palatine.errors import ConfigError
 from palatine_app_server import (
     app_settings,
@@ -14,7 +14,7 @@ from palatine_app_server import (
     life_settings,
     log_settings,
     process_settings,
-    tls_settings,
+    socket_settings,
 )
 from palatine_app_server.connection import BODY_MEMORY_BYTES, Limits
 from palatine_app_server.feature_settings import Features
@@ -23,6 +23,7 @@ from palatine_app_server.life_settings import LifeSettings
 from palatine_app_server.loader import AppSource
 from palatine_app_server.log_settings import LogSettings
 from palatine_app_server.process_settings import ProcessSettings
+from palatine_app_server.socket_settings import SocketSettings, SocketWish
 from palatine_app_server.tls_settings import TlsSettings
 
 #: What uWSGI does when the config is silent.
@@ -32,13 +33,6 @@ DEFAULT_BUFFER: Final = 4096
 DEFAULT_SOCKET_TIMEOUT: Final = 4
 MOST_PROCESSES: Final = 1000
 MOST_THREADS: Final = 1024
-
-
-class SocketWish(NamedTuple):
-    """A socket the config asks for: "http", "https", "uwsgi" for requests, "stats", "snmp", "udp" for a daemon."""
-
-    kind: str
-    address: str
 
 
 class AlarmSettings(NamedTuple):
@@ -77,7 +71,7 @@ class AppSettings(NamedTuple):
     gid: str
     env: tuple[tuple[str, str], ...]
     unenv: tuple[str, ...]
-    chmod_socket: int
+    binding: SocketSettings
     vacuum: bool
     locks: int
     alarms: AlarmSettings
@@ -111,9 +105,9 @@ def read(config: Config) -> AppSettings:
     threads = settings.integer("threads", 1, minimum=1, maximum=MOST_THREADS)
     processes = settings.integer("processes", 1, minimum=1, maximum=MOST_PROCESSES)
     return AppSettings(
-        sockets=_request_sockets(config),
+        sockets=socket_settings.read_sockets(config),
         daemon_sockets=_daemon_sockets(config),
-        tls=tls_settings.read(config),
+        tls=socket_settings.read_tls(config),
         stats_options={
             "http": settings.flag("stats-http"),
             "minified": settings.flag("stats-minified"),
@@ -140,7 +134,7 @@ def read(config: Config) -> AppSettings:
         gid=_text(config, "gid"),
         env=tuple(_env(value) for value in _values(config, "env")),
         unenv=_values(config, "unenv"),
-        chmod_socket=_mode(config),
+        binding=socket_settings.read(config),
         vacuum=settings.flag("vacuum"),
         locks=settings.integer("locks", 0) + 1,
         alarms=_alarms(config),
@@ -155,23 +149,6 @@ def read(config: Config) -> AppSettings:
         features=feature_settings.read(config),
         pushes=_pushes(config),
     )
-
-
-def _request_sockets(config: Config) -> tuple[SocketWish, ...]:
-    kinds = {
-        "socket": "uwsgi", "uwsgi-socket": "uwsgi", "http-socket": "http", "http11-socket": "http", "http": "http",
-        "s": "uwsgi",
-    }  # fmt: skip
-    kinds |= dict.fromkeys(tls_settings.OPTIONS, "https")
-    return tuple(
-        SocketWish(kinds[option.name], _address(option))
-        for option in config.options
-        if option.name in kinds and option.value
-    )
-
-
-def _address(option: Option) -> str:
-    return tls_settings.parse(option).address if option.name in tls_settings.OPTIONS else option.value or ""
 
 
 def _daemon_sockets(config: Config) -> tuple[SocketWish, ...]:
@@ -199,7 +176,7 @@ def _pushes(config: Config) -> tuple[Wish, ...]:
         return ()
     from palatine_app_server import push_settings  # only whoever pushes pays for it
 
-    sockets = _request_sockets(config)
+    sockets = socket_settings.read_sockets(config)
     return push_settings.read(config, sockets[0].address if sockets else "")
 
 
@@ -255,18 +232,6 @@ def _values(config: Config, name: str) -> tuple[str, ...]:
 def _env(value: str) -> tuple[str, str]:
     name, _, text = value.partition("=")
     return name, text
-
-
-def _mode(config: Config) -> int:
-    option = config.settings.given("chmod-socket")
-    if option is None:
-        return 0
-    if not option.value or option.value == "true":
-        return 0o666
-    try:
-        return int(option.value, 8)
-    except ValueError as error:
-        raise option.origin.error(f"chmod-socket takes an octal mode, not {option.value!r}") from error
 
 
 def _module_options(config: Config) -> dict[str, Any]:

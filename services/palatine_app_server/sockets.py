@@ -1,15 +1,25 @@
 """Bind the sockets a config names: uWSGI's address grammar on one side, listening descriptors on the other."""
 
+import fcntl
 import os
 import socket
 import stat
+import struct
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from palatine.errors import ConfigError, PalatineError
 from palatine_app_server import linux
+from palatine_app_server.socket_settings import SocketSettings, SocketWish
 
+#: linux/sockios.h
+_SIOCGIFADDR: Final = 0x8915
 #: systemd.socket(5): the first descriptor handed over by LISTEN_FDS.
 _SD_LISTEN_FDS_START: Final = 3
+
+
+#: As a config binds that says nothing about it.
+PLAINLY: Final = SocketSettings()
 
 
 class BindError(PalatineError):
@@ -41,22 +51,24 @@ class Bound(NamedTuple):
         return linux.accept_queue(self.socket)
 
 
-def bind_stream(kind: str, address: str, backlog: int, *, defer_seconds: int = 0, mode: int = 0) -> Bound:
-    """A listening socket on `host:port`, `:port`, `[v6]:port`, a path, `@abstract` or `fd://N`.
+def bind_stream(
+    kind: str, address: str, backlog: int, *, defer_seconds: int = 0, how: SocketSettings = PLAINLY
+) -> Bound:
+    """A listening socket on `host:port`, `:port`, `[v6]:port`, `192.168.*:port`, a path, `@abstract` or `fd://N`.
 
-    `defer_seconds` wakes the server only once data has arrived (TCP_DEFER_ACCEPT, tcp(7)); `mode` is for UNIX paths.
+    `defer_seconds` wakes the server only once data has arrived (TCP_DEFER_ACCEPT, tcp(7)).
     """
     if address.startswith("fd://"):
         return _inherited(kind, address, _allowed_backlog(backlog))
     backlog = _allowed_backlog(backlog)
     if ":" in address:
-        sock = _tcp(address, socket.SOCK_STREAM)
+        sock = _tcp(address, socket.SOCK_STREAM, how.flags)
         # inherited by what is accepted: the pieces of a streamed response must not wait for acknowledgements
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if defer_seconds:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, defer_seconds)
     else:
-        sock = _unix(address, mode)
+        sock = _unix(address, how)
     try:
         sock.listen(backlog)
     except OSError as error:
@@ -107,8 +119,10 @@ def split_host_port(address: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-def _tcp(address: str, kind: int) -> socket.socket:
+def _tcp(address: str, kind: int, flags_set: Sequence[tuple[int, int]] = ()) -> socket.socket:
     host, port = split_host_port(address)
+    if host.endswith("*") and host != "*":
+        host = _interface_address(host.removesuffix("*"))
     flags = socket.AI_PASSIVE
     try:
         found = socket.getaddrinfo(None if host in {"", "*"} else host, port, socket.AF_UNSPEC, kind, 0, flags)
@@ -120,6 +134,8 @@ def _tcp(address: str, kind: int) -> socket.socket:
     try:
         if kind == socket.SOCK_STREAM:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        for level, option in flags_set:
+            sock.setsockopt(level, option, 1)
         sock.bind(place)
         if kind == socket.SOCK_DGRAM and family == socket.AF_INET and 224 <= int(str(place[0]).split(".", 1)[0]) <= 239:
             group = socket.inet_aton(str(place[0])) + socket.inet_aton("0.0.0.0")
@@ -130,7 +146,21 @@ def _tcp(address: str, kind: int) -> socket.socket:
     return sock
 
 
-def _unix(address: str, mode: int) -> socket.socket:
+def _interface_address(prefix: str) -> str:
+    """The first IPv4 address of an interface that begins with `prefix`: netdevice(7), SIOCGIFADDR."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        for _, name in socket.if_nameindex():
+            try:
+                answer = fcntl.ioctl(probe, _SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
+            except OSError:
+                continue  # an interface without an address
+            address = socket.inet_ntoa(answer[20:24])
+            if address.startswith(prefix):
+                return address
+    raise BindError(f"unable to find an interface whose address begins with {prefix}")
+
+
+def _unix(address: str, how: SocketSettings) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if address.startswith("@"):
@@ -139,8 +169,10 @@ def _unix(address: str, mode: int) -> socket.socket:
         if os.path.lexists(address) and stat.S_ISSOCK(os.lstat(address).st_mode):
             os.unlink(address)
         sock.bind(os.path.abspath(address))
-        if mode:
-            os.chmod(address, mode)
+        if how.mode:
+            os.chmod(address, how.mode)
+        if (how.uid, how.gid) != (-1, -1):
+            os.chown(address, how.uid, how.gid)
     except OSError as error:
         sock.close()
         raise BindError(f"{address}: {error.strerror or error}") from error  # "path too long" has no number
@@ -183,7 +215,37 @@ def _off_stdin() -> int:
     return fd
 
 
-def systemd_sockets(environ: dict[str, str], pid: int) -> list[int]:
+def activated(
+    wishes: Sequence[SocketWish], environ: Mapping[str, str], pid: int
+) -> tuple[dict[SocketWish, int], list[int]]:
+    """What systemd passed: descriptors for sockets the config names, and the others."""
+    named: dict[SocketWish, int] = {}
+    others = []
+    for fd in systemd_sockets(environ, pid):
+        found = [wish for wish in wishes if wish not in named and _is_at(fd, wish.address)]
+        if found:
+            named[found[0]] = fd
+        elif not any(wish.address == f"fd://{fd}" for wish in wishes):
+            others.append(fd)
+    return named, others
+
+
+def _is_at(fd: int, address: str) -> bool:
+    try:
+        with socket.socket(fileno=os.dup(fd)) as sock:
+            name = sock.getsockname()
+    except OSError:
+        return False
+    if isinstance(name, tuple):
+        if ":" not in address or address.startswith("fd://"):
+            return False
+        host, port = split_host_port(address)
+        return (host if host not in {"", "*"} else "0.0.0.0", port) == name[:2]
+    path: str = os.fsdecode(name)
+    return path == (f"\0{address[1:]}" if address.startswith("@") else os.path.abspath(address))
+
+
+def systemd_sockets(environ: Mapping[str, str], pid: int) -> list[int]:
     """The descriptors systemd passed to this very process: sd_listen_fds(3)."""
     if environ.get("LISTEN_PID") != str(pid):
         return []

@@ -14,7 +14,8 @@ from typing import Final, NamedTuple, NoReturn
 
 from palatine.codec import emperor_pipe
 from palatine_app_server import link_sibling
-from palatine_app_server.settings import AppSettings, SocketWish
+from palatine_app_server.settings import AppSettings
+from palatine_app_server.socket_settings import SocketWish
 from palatine_app_server.sockets import Bound
 
 #: Names the descriptors a master leaves to its successor: JSON, a list of [kind, address, descriptor].

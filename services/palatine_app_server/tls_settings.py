@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from palatine.config import Config, Option
+from palatine.config import Option
 from palatine.errors import ConfigError
 from palatine_app_server.log_grammar import parse_keyvals
 
@@ -21,11 +21,6 @@ class TlsSettings(NamedTuple):
     key: str
     ciphers: str = ""
     client_ca: str = ""
-
-
-def read(config: Config) -> tuple[TlsSettings, ...]:
-    """The HTTPS sockets of `config`, in order."""
-    return tuple(parse(option) for option in config.options if option.name in OPTIONS and option.value)
 
 
 def parse(option: Option) -> TlsSettings:

@@ -11,7 +11,7 @@ import pytest
 
 from palatine.errors import ConfigError
 from palatine_app_server import foundation, sockets
-from palatine_app_server.settings import SocketWish
+from palatine_app_server.socket_settings import SocketSettings, SocketWish
 from palatine_app_server.sockets import BindError
 
 
@@ -57,7 +57,7 @@ def test_streamed_pieces_do_not_wait_for_acknowledgements() -> None:
 def test_a_path(tmp_path: Path) -> None:
     path = tmp_path / "app.sock"
     for mode in (0, 0o666, 0o600):  # an old socket is replaced
-        bound = sockets.bind_stream("http", str(path), 10, mode=mode)
+        bound = sockets.bind_stream("http", str(path), 10, how=SocketSettings(mode=mode))
         with bound.socket:
             assert bound.path == str(path)
             assert bound.queue() == (0, 0)

@@ -1,0 +1,119 @@
+"""The request sockets a config asks for, in uWSGI's spellings; ConfigError names the line. Nothing is bound here."""
+
+import socket
+from typing import Final, NamedTuple
+
+from palatine.config import Config, Option
+from palatine.errors import ConfigError
+from palatine_app_server import privileges, tls_settings
+from palatine_app_server.tls_settings import TlsSettings
+
+#: Option → protocol; "" is what `protocol` says, uwsgi without it.
+KINDS: Final = {
+    "socket": "", "s": "", "uwsgi-socket": "uwsgi", "http-socket": "http", "http11-socket": "http", "http": "http",
+    **dict.fromkeys(tls_settings.OPTIONS, "https"),
+}  # fmt: skip
+#: What `protocol` may say.
+PROTOCOLS: Final = {"": "uwsgi", "uwsgi": "uwsgi", "http": "http", "http11": "http"}
+
+
+class SocketWish(NamedTuple):
+    """A socket the config asks for: "http", "https", "uwsgi" for requests, "stats", "snmp", "udp" for a daemon."""
+
+    kind: str
+    address: str
+
+
+class SocketSettings(NamedTuple):
+    """How sockets are bound; -1 leaves an owner as it is."""
+
+    mode: int = 0  # of UNIX sockets' files; 0: by the umask
+    uid: int = -1
+    gid: int = -1
+    flags: tuple[tuple[int, int], ...] = ()  # (level, option) set on TCP sockets before they are bound
+    defer: bool = True  # TCP_DEFER_ACCEPT
+
+
+def read_sockets(config: Config) -> tuple[SocketWish, ...]:
+    """The request sockets in the order of their lines."""
+    return tuple(
+        SocketWish(KINDS[option.name] or protocol(config), _address(config, option))
+        for option in config.options
+        if option.name in KINDS and option.value
+    )
+
+
+def read_tls(config: Config) -> tuple[TlsSettings, ...]:
+    """The HTTPS sockets among them."""
+    return tuple(
+        tls_settings.parse(option)._replace(address=_address(config, option))
+        for option in config.options
+        if option.name in tls_settings.OPTIONS and option.value
+    )
+
+
+def read(config: Config) -> SocketSettings:
+    """How they are bound."""
+    settings = config.settings
+    owner = settings.given("chown-socket")
+    uid = gid = None
+    if owner is not None:
+        user, _, group = (owner.value or "").partition(":")
+        try:
+            uid, gid = privileges.ids(user, group)
+        except ConfigError as error:
+            raise owner.origin.error(error.message) from error
+    flags = []
+    if settings.flag("reuse-port"):
+        flags.append((socket.SOL_SOCKET, socket.SO_REUSEPORT))
+    if settings.flag("freebind"):
+        flags.append((socket.IPPROTO_IP, _IP_FREEBIND))
+    return SocketSettings(
+        mode=_mode(config),
+        uid=-1 if uid is None else uid,
+        gid=-1 if gid is None else gid,
+        flags=tuple(flags),
+        defer=not settings.flag("no-defer-accept"),
+    )
+
+
+#: ip(7); the socket module does not name it.
+_IP_FREEBIND: Final = 15
+
+
+def protocol(config: Config) -> str:
+    """What is spoken on sockets that do not say it themselves."""
+    option = config.settings.given("protocol")
+    if option is None:
+        return "uwsgi"
+    found = PROTOCOLS.get(option.value or "")
+    if found is None:
+        raise option.origin.error(f"protocol = {option.value}: only uwsgi and http are spoken on such a socket")
+    return found
+
+
+def _address(config: Config, option: Option) -> str:
+    """Where a socket is: `=N` is the shared socket of that number; what uWSGI calls abstract is `@name`."""
+    address = tls_settings.parse(option).address if option.name in tls_settings.OPTIONS else option.value or ""
+    if address.startswith("="):
+        shared = config.settings.items("shared-socket") + config.settings.items("undeferred-shared-socket")
+        number = address[1:]
+        if not number.isdigit() or int(number) >= len(shared):
+            raise option.origin.error(f"unable to use shared socket {number}")
+        address = shared[int(number)].value or ""
+    if address.startswith("\\0"):
+        return f"@{address[2:]}"
+    is_path = ":" not in address and not address.startswith("@")
+    return f"@{address}" if is_path and config.settings.flag("abstract-socket") else address
+
+
+def _mode(config: Config) -> int:
+    option = config.settings.given("chmod-socket")
+    if option is None:
+        return 0
+    if not option.value or option.value in {"true", "1"}:
+        return 0o666
+    try:
+        return int(option.value, 8)
+    except ValueError as error:
+        raise option.origin.error(f"chmod-socket takes an octal mode, not {option.value!r}") from error

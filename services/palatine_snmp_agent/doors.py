@@ -23,6 +23,8 @@ Network = IPv4Network | IPv6Network
 
 #: Decisions about a source remembered; looking at its networks takes as long as a whole GET.
 _REMEMBERED_SOURCES: Final = 4096
+#: Verdict on a community that may look, into an instance that is not there: no reply, and no stranger either.
+UNKNOWN_CONTEXT: Final = "unknown_contexts"
 
 
 @attrs.frozen
@@ -77,20 +79,20 @@ class HostDoor:
             return self._gate.answer(datagram, self._desk) if snmp_v3.is_v3(datagram) else Verdict(BAD_VERSION)
         except ProtocolError:
             return Verdict(MALFORMED)
-        responder = self._responder(named, host)
-        return Verdict(BAD_COMMUNITY) if responder is None else responder.answer(datagram)
-
-    def _responder(self, named: bytes, host: str) -> Responder | None:
-        community, context = named, HOST
-        if named not in self._communities:
-            community, _, instance = named.rpartition(b"@")
-            context = instance.decode("utf-8", "replace")
-            if community not in self._communities or not context:
-                return None
-        grant = self._grant(community, host)
+        community, context = self._meant(named)
+        grant = self._grant(community, host) if community else None
         if grant is None or not grant.allows(0, context):
-            return None
-        return self._desk.responder(named, context, grant.families)
+            return Verdict(BAD_COMMUNITY)
+        responder = self._desk.responder(named, context, grant.families)
+        return Verdict(UNKNOWN_CONTEXT) if responder is None else responder.answer(datagram)
+
+    def _meant(self, named: bytes) -> tuple[bytes, str]:
+        """The configured community in what a message names, b"" for none, and the context."""
+        if named in self._communities:
+            return named, HOST
+        community, _, instance = named.rpartition(b"@")
+        known = community in self._communities and bool(instance)
+        return (community, instance.decode("utf-8", "replace")) if known else (b"", HOST)
 
     def _grant(self, community: bytes, host: str) -> Grant | None:
         """What the first entry of a community that `host` fits grants."""

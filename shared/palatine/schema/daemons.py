@@ -84,7 +84,7 @@ AGENT: Final[tuple[Table, ...]] = (
             count("usm_unknown_engine_ids", "messages", "SNMPv3 messages for another engine, discovery included.", 54),
             count("usm_wrong_digests", "messages", "SNMPv3 messages with a wrong digest.", 55),
             count("usm_decryption_errors", "messages", "SNMPv3 messages that could not be decrypted.", 56),
-            count("unknown_contexts", "messages", "SNMPv3 messages for a context not known.", 57),
+            count("unknown_contexts", "messages", "Messages for a context not known, by v3 or as name@instance.", 57),
             count("unknown_security_models", "messages", "SNMPv3 messages of another security model than USM.", 58),
             count("invalid_msgs", "messages", "SNMPv3 messages with flags that contradict each other.", 59),
             count("unknown_pdu_handlers", "messages", "SNMPv3 messages for objects of another engine.", 60),

@@ -129,15 +129,15 @@ def test_communities_are_let_in_by_name_source_and_context() -> None:
     assert asked(b"pub@app", "10.0.0.1") == f"{GET} 0 020101 020100"
     assert asked(b"pub@app", "192.0.2.1") == f"{GET} 0 020101 8000"
     assert asked(b"pub", "10.0.0.1") == f"{GET} 0 8000 8000"
+    assert asked(b"pub@other", "10.0.0.1") == asked(b"pub@app\xff", "10.0.0.1") == "unknown_contexts"
     for community, source in (
         (b"pub", "192.0.2.1"),
-        (b"pub@other", "10.0.0.1"),
+        (b"pub@other", "192.0.2.1"),
         (b"pub@", "10.0.0.1"),
         (b"@app", "10.0.0.1"),
         (b"", "10.0.0.1"),
         (b"own@app", "10.0.0.1"),
         (b"nobody", "10.0.0.1"),
-        (b"pub@app\xff", "10.0.0.1"),
     ):
         assert asked(community, source) == BAD_COMMUNITY, community
     assert host.answer(b"\x30\x03\x02\x01\x09", "10.0.0.1").counter == BAD_VERSION

@@ -37,7 +37,7 @@ async def serve(ctx: Context, http: Http) -> None:
     instances = Instances(ctx.runtime_dir, server, on_change=lambda: counts.instances(instances))
     board, neighbours = Board(instances.served), Neighbours(ctx.runtime_dir)
     pages = Pages(board, neighbours, http.probe)
-    pushing = Pushing(lambda: board.look()[0], ctx.state_dir, ctx.runtime_dir, board.one)
+    pushing = Pushing(lambda: board.look()[0], ctx.state_dir, ctx.runtime_dir, board.one, ctx.to_asyncio)
     counts.pushing = pushing.tally
     ctx.on_statistics(
         lambda: {

@@ -14,6 +14,8 @@ from palatine.errors import ConfigError
         ("zabbix:z:1,p", Wish("zabbix", "z:1", 3, {"prefix": "p"})),
         ("file", Wish("file", "uwsgi.stats", 3, {"separator": "\n\n"})),
         ("file:path=/tmp/x,freq=10,separator=;", Wish("file", "/tmp/x", 10, {"separator": ";"})),
+        ("mongodb", Wish("mongodb", "127.0.0.1:27017", 3, {"collection": "uwsgi.statistics"})),
+        ("mongodb:addr=h:1,collection=a.b,freq=9", Wish("mongodb", "h:1", 9, {"collection": "a.b"})),
         ("rrdtool:/var/rrd", Wish("rrdtool", "/var/rrd", 300, {})),
     ],
 )
@@ -39,7 +41,8 @@ def test_frequencies() -> None:
         ("file:paht=x", "unknown key 'paht'"),
         ("file:freq=often", "freq takes seconds"),
         ("rrdtool", "names no directory"),
-        ("mongodb:addr=x", "mongodb pusher is not served"),
+        ("mongodb:addr=x", "mongodb takes HOST:PORT"),
+        ("mongodb:collection=x", "DATABASE.COLLECTION"),
     ],
 )
 def test_mistakes(text: str, message: str) -> None:

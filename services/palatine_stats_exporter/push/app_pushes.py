@@ -21,7 +21,7 @@ from palatine_stats_exporter.board import Facts
 from palatine_stats_exporter.instances import DAEMON
 from palatine_stats_exporter.push.record import Record, Tally
 from palatine_stats_exporter.push.uwsgi_formats import Wish
-from palatine_stats_exporter.push.uwsgi_pushers import Pusher, Turn, pusher_for
+from palatine_stats_exporter.push.uwsgi_pushers import Pusher, ToAsyncio, Turn, pusher_for
 
 KIND: Final = "stats-push"
 #: Seconds after which a master that could not be asked is asked again: first, longest.
@@ -35,8 +35,9 @@ One = Callable[[str], Facts | None]
 class AppPushes:
     """All instances' pushes; `one` reads an instance by name."""
 
-    def __init__(self, runtime: Path, one: One, tally: Tally) -> None:
+    def __init__(self, runtime: Path, one: One, to_asyncio: ToAsyncio, tally: Tally) -> None:
         self._runtime = runtime
+        self._to_asyncio = to_asyncio
         self._one = one
         self._tally = tally
         self._records: dict[tuple[str, int], Record] = {}
@@ -109,7 +110,7 @@ class AppPushes:
             began = trio.current_time()
             facts = self._one(ref.name)
             if facts is not None and facts.alive:
-                record.note(await pusher.push(Turn(ref, facts, descriptors.take)))
+                record.note(await pusher.push(Turn(ref, facts, descriptors.take, self._to_asyncio)))
             await trio.sleep_until(began + wish.seconds)
 
 

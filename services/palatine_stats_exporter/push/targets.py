@@ -12,6 +12,7 @@ from palatine_stats_exporter.board import Facts
 from palatine_stats_exporter.push.app_pushes import AppPushes, One
 from palatine_stats_exporter.push.record import Tally
 from palatine_stats_exporter.push.settings import Push
+from palatine_stats_exporter.push.uwsgi_pushers import ToAsyncio
 
 if TYPE_CHECKING:
     from palatine_stats_exporter.push.pushing import Pusher
@@ -24,9 +25,10 @@ Look = Callable[[], Iterable[Facts]]
 class Pushing:
     """All targets of the configuration; `change` takes up another one."""
 
-    def __init__(self, look: Look, state: Path, runtime: Path | None = None, one: One | None = None) -> None:
+    def __init__(self, look: Look, state: Path, runtime: Path, one: One, to_asyncio: ToAsyncio) -> None:
+        """`look` reads all instances and `one` one of them; `state` and `runtime` are the daemon's directories."""
         self.tally = Tally()
-        self._apps = AppPushes(runtime, one, self.tally) if runtime and one else None
+        self._apps = AppPushes(runtime, one, to_asyncio, self.tally)
         self._look = look
         self._state = state
         self._pushers: list[Pusher] = []
@@ -34,8 +36,7 @@ class Pushing:
 
     def statistics(self) -> list[dict[str, Any]]:
         """How each target does."""
-        asked = self._apps.statistics() if self._apps else []
-        return [*(pusher.statistics() for pusher in self._pushers), *asked]
+        return [*(pusher.statistics() for pusher in self._pushers), *self._apps.statistics()]
 
     def change(self, settings: Push | None) -> None:
         """Push as `settings` say from now on."""
@@ -49,8 +50,7 @@ class Pushing:
     async def run(self) -> None:
         """Push until cancelled."""
         async with trio.open_nursery() as nursery:
-            if self._apps:
-                nursery.start_soon(self._apps.run)
+            nursery.start_soon(self._apps.run)
             await self._run_targets()
 
     async def _run_targets(self) -> None:

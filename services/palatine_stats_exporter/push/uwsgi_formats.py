@@ -33,6 +33,7 @@ class Wish(msgspec.Struct, frozen=True):
     host: str = ""
     prefix: str = "uwsgi"
     separator: str = "\n\n"
+    collection: str = "uwsgi.statistics"
     minified: bool = False
     no_cores: bool = False
     no_metrics: bool = False

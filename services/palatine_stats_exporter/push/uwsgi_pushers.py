@@ -8,7 +8,7 @@ import socket
 import stat
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import attrs
 import trio
@@ -25,6 +25,8 @@ from palatine_stats_exporter.sources import instance_source
 
 #: Gives a descriptor of the kind the pusher needs, fresh from the app's master; the pusher closes it.
 Descriptor = Callable[[], Awaitable[int]]
+#: Runs a coroutine function in the daemon's asyncio loop: `Context.to_asyncio`.
+ToAsyncio = Callable[..., Awaitable[Any]]
 
 _MOST_SECONDS: Final = 30
 _RRDTOOL_SECONDS: Final = 60
@@ -37,6 +39,16 @@ class Turn:
     ref: InstanceRef
     facts: Facts
     descriptor: Descriptor
+    to_asyncio: ToAsyncio
+
+    def document(self, wish: Wish) -> bytes:
+        """The instance's stats document; PalatineError or OSError if it cannot be made."""
+        form = Form(minified=wish.minified, no_cores=wish.no_cores, no_metrics=wish.no_metrics)
+        source = instance_source(self.ref.path / "seg", self.ref.uid, form, http=False)
+        try:
+            return source.render()
+        finally:
+            source.close()
 
 
 class Pusher(Protocol):
@@ -59,6 +71,12 @@ def pusher_for(wish: Wish, *, own: bool) -> Pusher:
         return Zabbix(wish)
     if wish.pusher == "file":
         return File(wish)
+    if wish.pusher == "mongodb":
+        try:
+            from palatine_stats_exporter.push.mongodb import MongoDb  # loads pymongo, which few need
+        except ImportError as error:
+            raise ProtocolError(f"the mongodb pusher needs pymongo ({error}): install palatine[all]") from error
+        return MongoDb(wish)
     if wish.pusher == "rrdtool":
         if not own:
             raise ProtocolError(
@@ -141,15 +159,11 @@ class File:
 
     async def push(self, turn: Turn) -> Outcome:
         """Append one document and the separator, in one write."""
-        form = Form(minified=self._wish.minified, no_cores=self._wish.no_cores, no_metrics=self._wish.no_metrics)
-        source = instance_source(turn.ref.path / "seg", turn.ref.uid, form, http=False)
         try:
-            document = source.render() + self._wish.separator.encode("utf-8", "replace")
+            document = turn.document(self._wish) + self._wish.separator.encode("utf-8", "replace")
             await trio.to_thread.run_sync(_append, await turn.descriptor(), document)
         except (OSError, PalatineError) as error:
             return Failed(_reason(error))
-        finally:
-            source.close()
         return Sent()
 
     def close(self) -> None:

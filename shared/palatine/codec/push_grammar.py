@@ -11,9 +11,11 @@ from palatine.errors import ConfigError
 #: Seconds between two pushes unless the config says otherwise.
 DEFAULT_SECONDS: Final = 3
 RRDTOOL_SECONDS: Final = 300
-PUSHERS: Final = ("statsd", "socket", "file", "carbon", "zabbix", "rrdtool")
+PUSHERS: Final = ("statsd", "socket", "file", "carbon", "zabbix", "rrdtool", "mongodb")
 
 _FILE_KEYS: Final = {"path": "path", "freq": "freq", "separator": "separator"}
+
+_MONGODB_KEYS: Final = {"addr": "address", "address": "address", "collection": "collection", "freq": "freq"}
 
 
 class Wish(NamedTuple):
@@ -49,7 +51,14 @@ def parse_push(text: str, seconds: int = DEFAULT_SECONDS, rrdtool_seconds: int =
             raise ConfigError("stats-push = rrdtool:DIRECTORY names no directory")
         return Wish(name, argument, rrdtool_seconds, {})
     if name == "mongodb":
-        raise ConfigError("the mongodb pusher is not served; push InfluxDB line protocol or OTLP instead")
+        found = keyval.parse(argument, _MONGODB_KEYS)
+        often = _seconds(found["freq"]) if "freq" in found else seconds
+        collection = found.get("collection") or "uwsgi.statistics"
+        if not all(collection.partition(".")):
+            raise ConfigError(f"mongodb takes collection=DATABASE.COLLECTION, not {collection!r}")
+        return Wish(
+            name, _host_port(name, found.get("address") or "127.0.0.1:27017"), often, {"collection": collection}
+        )
     raise ConfigError(f"there is no stats pusher {name!r}: known are {', '.join(PUSHERS)}")
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from app_server import AppServer
+from mongo import MongoStandIn
 from running import Runner, run, runner, wait_until
 
 pytestmark = pytest.mark.interop
@@ -107,8 +108,12 @@ class Both:
         self.ours, self.theirs = Side(stack), Side(stack)
         self.rrd = programs.directory / "rrd"
         self.rrd.mkdir()
+        self.mongo = MongoStandIn()
+        stack.callback(self.mongo.close)
         self.app = AppServer(
-            programs, *self.ours.words(), "--stats-push", "file:path=stats.log,freq=1,separator=--end--",
+            programs, *self.ours.words(),
+            "--stats-push", f"mongodb:addr={self.mongo.address},collection=shop.stats",
+            "--stats-push", "file:path=stats.log,freq=1,separator=--end--",
             "--rrdtool", str(self.rrd), "--rrdtool-freq", "1", processes=2, threads=2,
         )  # fmt: skip
         plugins = "python3,stats_pusher_statsd,stats_pusher_socket,zabbix,carbon"
@@ -184,6 +189,14 @@ def test_file_gets_documents_and_may_be_rotated(both: Both) -> None:
     assert documents[0]["pid"] == both.app.pid
     assert len(documents[0]["workers"]) == 2
     assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_mongodb_gets_documents(both: Both) -> None:
+    wait_until(lambda: both.mongo.inserted, "a document", 30)
+    where, document = both.mongo.inserted[0]
+    assert where == "shop.stats"
+    assert document["pid"] == both.app.pid
+    assert len(document["workers"]) == 2
 
 
 def test_rrdtool_keeps_every_metric(both: Both) -> None:

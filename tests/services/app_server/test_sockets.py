@@ -60,7 +60,7 @@ def test_a_path(tmp_path: Path) -> None:
         bound = sockets.bind_stream("http", str(path), 10, how=SocketSettings(mode=mode))
         with bound.socket:
             assert bound.path == str(path)
-            assert bound.queue() == (0, 0)
+            assert bound.queue() == (0, 10)
             assert not mode or stat.S_IMODE(path.stat().st_mode) == mode
             assert sockets.request_variables(bound)["SERVER_PORT"] == "80"
             reach(socket.AF_UNIX, str(path))

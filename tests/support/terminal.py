@@ -42,10 +42,16 @@ class Terminal:
         finally:
             os.close(tail)
         self._shown = b""
+        self._all = b""
+
+    @property
+    def raw(self) -> str:
+        """Everything it has written, escape sequences and all."""
+        return self._all.decode(errors="replace")
 
     @property
     def text(self) -> str:
-        """Everything shown so far, each escape sequence as a blank."""
+        """What was shown since the last `wait_for`, each escape sequence as a blank."""
         return _ESCAPES.sub(" ", self._shown.decode(errors="replace"))
 
     def wait_for(self, *patterns: str, seconds: float = 30.0) -> str:
@@ -90,6 +96,7 @@ class Terminal:
         except OSError:  # EIO: the program has closed its end
             return False
         self._shown += data
+        self._all += data
         return bool(data)
 
 

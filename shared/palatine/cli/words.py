@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 COMMANDS: Final = {
     "up": "run all daemons and your apps under one parent",
     "status": "what runs here, and how it does",
-    "top": "the same, live",
+    "top": "apps and their workers, live",
     "reload": "reload apps, reread a daemon's configuration",
     "stop": "drain and stop apps and daemons",
     "log-level": "change how much a daemon logs",

@@ -1,4 +1,4 @@
-"""Alarm actions that run as the app: commands, signals and log lines the alarm-daemon asks for, each once per id.
+"""Alarm actions that run as the app: commands, signals, mule messages and log lines, each once per id.
 
 Plain; a command is started and forgotten until it is reaped: the master never waits for it.
 """
@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from palatine_app_server.logs import Logs
+from palatine_app_server.mule_queues import ANY, MuleQueues
 
 #: Requests are repeated only within the alarm-daemon's retry time; this many ids cover a storm of that long.
 REMEMBERED_IDS: Final = 20_000
@@ -22,8 +23,15 @@ SHELL: Final = "/bin/sh"
 class Actions:
     """Runs what `alarm.action` requests name; `deliver_signal` hands a uWSGI signal to its target."""
 
-    def __init__(self, logs: Logs, deliver_signal: Callable[[int], None], environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        logs: Logs,
+        deliver_signal: Callable[[int], None],
+        queues: MuleQueues | None,
+        environ: Mapping[str, str],
+    ) -> None:
         self._logs = logs
+        self._queues = queues
         self._deliver_signal = deliver_signal
         self._environ = dict(environ)
         self._seen: OrderedDict[str, None] = OrderedDict()
@@ -59,11 +67,24 @@ class Actions:
         if action == "signal" and arg.strip().isdigit() and int(arg) <= 255:
             self._deliver_signal(int(arg))
             return None
+        if action == "mule":
+            return self._tell_mule(arg, message)
         if action == "log":
             text = message.decode("utf-8", "replace").rstrip("\n")
             self._logs.say_alarm(f"ALARM: {arg + ' ' if arg else ''}{text}")
             return None
         return {"error": "unsupported", "message": f"alarm action {action}:{arg} cannot be run here"}
+
+    def _tell_mule(self, arg: str, message: bytes) -> dict[str, Any] | None:
+        if self._queues is None:
+            return None  # as in uWSGI: nobody is there to hear it
+        number = int(arg) if arg.strip().isdigit() else ANY
+        if number > self._queues.mules:
+            self._logs.say(f"[uwsgi-alarm] invalid mule_id ({self._queues.mules} mules available), fallback to 0")
+            number = ANY
+        if self._queues.send(number, message):
+            return None
+        return {"error": "busy", "message": f"the queue of mule {number} is full"}
 
     def _command(self, text: str, message: bytes) -> dict[str, Any] | None:
         if len(self._commands) >= MOST_COMMANDS:

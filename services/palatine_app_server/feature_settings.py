@@ -12,7 +12,7 @@ from palatine.config import Config, Option
 from palatine.errors import ConfigError
 from palatine_app_server import metric_settings
 from palatine_app_server.metric_settings import MetricsSettings
-from palatine_app_server.schedule_policy import CronTime
+from palatine_app_server.schedule_policy import CronTime, Timer
 from palatine_app_server.signals_table import Farm
 
 T = TypeVar("T")
@@ -26,6 +26,8 @@ CACHE_BLOCK: Final = 65536
 CACHE_KEY: Final = 2048
 DEFAULT_SWEEP_SECONDS: Final = 3
 
+_TIMERS: Final = ("signal-timer", "signal-rbtimer")
+_LAST_SIGNAL: Final = 255
 _CRON_KEYS: Final = {key: key for key in ("minute", "hour", "day", "month", "week", "unique", "harakiri", "legion")}
 _CACHE_KEYS: Final = {
     spelling: spellings.split()[0]
@@ -48,6 +50,7 @@ class MuleSettings(NamedTuple):
     queue_bytes: int = 0  # of a message queue; 0: the kernel's default
     harakiri_seconds: int = 0
     mercy_seconds: int = DEFAULT_MERCY_SECONDS
+    touches: tuple[str, ...] = ()  # files whose change replaces them
 
 
 class SpoolerSettings(NamedTuple):
@@ -62,6 +65,7 @@ class SpoolerSettings(NamedTuple):
     chdir: str = ""
     harakiri_seconds: int = 0
     imports: tuple[str, ...] = ()
+    touches: tuple[str, ...] = ()  # files whose change replaces them
 
 
 class CronJob(NamedTuple):
@@ -119,6 +123,7 @@ class Features(NamedTuple):
     mules: MuleSettings = MuleSettings()
     spoolers: SpoolerSettings = SpoolerSettings()
     crons: tuple[CronJob, ...] = ()
+    timers: tuple[Timer, ...] = ()
     caches: tuple[CacheSettings, ...] = ()
     sweep_seconds: int = DEFAULT_SWEEP_SECONDS
     report_freed: bool = False
@@ -135,6 +140,7 @@ def read(config: Config) -> Features:
         mules=_mules(config),
         spoolers=_spoolers(config),
         crons=_crons(config),
+        timers=tuple(_parsed(option, _timer) for name in _TIMERS for option in settings.items(name)),
         caches=_caches(config),
         sweep_seconds=settings.integer("cache-expire-freq", DEFAULT_SWEEP_SECONDS, minimum=1),
         report_freed=settings.flag("cache-report-freed-items"),
@@ -171,6 +177,7 @@ def _mules(config: Config) -> MuleSettings:
         queue_bytes=settings.integer("mule-msg-size", 0),
         harakiri_seconds=settings.integer("mule-harakiri", 0),
         mercy_seconds=settings.integer("mule-reload-mercy", DEFAULT_MERCY_SECONDS),
+        touches=tuple(option.value or "" for option in settings.items("touch-mules-reload")),
     )
 
 
@@ -199,6 +206,7 @@ def _spoolers(config: Config) -> SpoolerSettings:
         chdir=settings.text("spooler-chdir", "") or "",
         harakiri_seconds=settings.integer("spooler-harakiri", 0),
         imports=tuple(option.value for option in settings.items("spooler-import") if option.value),
+        touches=tuple(option.value or "" for option in settings.items("touch-spoolers-reload")),
     )
 
 
@@ -238,6 +246,14 @@ def _cron2(text: str, harakiri: int) -> CronJob:
         unique=bool(_number(values.get("unique", "0"), "unique")),
         harakiri_seconds=_number(values["harakiri"], "harakiri") if "harakiri" in values else harakiri,
     )
+
+
+def _timer(text: str) -> Timer:
+    signal, _, seconds = text.partition(" ")
+    number = _number(signal, "signal", 0)
+    if number > _LAST_SIGNAL or not seconds.strip():
+        raise ConfigError("invalid signal timer syntax, must be: <signal> <seconds>")
+    return Timer(number, _number(seconds.strip(), "seconds", 1))
 
 
 def _caches(config: Config) -> tuple[CacheSettings, ...]:

@@ -35,7 +35,7 @@ from palatine_app_server.actions import Actions
 from palatine_app_server.api import ApiSettings
 from palatine_app_server.backlog import Backlog
 from palatine_app_server.connection import Listener
-from palatine_app_server.crew import Crew
+from palatine_app_server.crew import MULE, SPOOLER, Crew
 from palatine_app_server.inquiries import Inquiries
 from palatine_app_server.instance import Place
 from palatine_app_server.link_end import LinkEnd
@@ -50,6 +50,7 @@ from palatine_app_server.settings import AppSettings
 from palatine_app_server.standing_orders import StandingOrders
 from palatine_app_server.succession import Words
 from palatine_app_server.takers import Takers
+from palatine_app_server.touches import Touch, Touches
 from palatine_app_server.vassal import EmperorPipe
 from palatine_app_server.worker import Doors
 from palatine_app_server.workforce import Workforce
@@ -104,7 +105,7 @@ class Master:
         )  # fmt: skip
         self._backlog = Backlog(self._sockets.requests, self._segment, self._logs, settings.alarms.backlog, self._raise)
         self._community = settings.community
-        self._actions = Actions(self._logs, self._deliver, self._app_environ(settings))
+        self._actions = Actions(self._logs, self._deliver, self._commons.queues, self._app_environ(settings))
         self._companions = Companions(self._logs.say, self._environ)
         self._parts: list[Part] = []
         self._crew = Crew(
@@ -126,7 +127,7 @@ class Master:
             settings, self._workforce, self._logs, self._notifier, self._emperor,
             reread=reread, count=self._count, total_requests=self._total_requests,
         )  # fmt: skip
-        self._schedule = Schedule(self._deliver, self._logs.say, self._loop)
+        self._schedule = Schedule(self._deliver, self._logs.say, self._loop, settings.features.timers)
         self._parts += [self._schedule, self._crew, *self._optional_parts(settings)]
         standing = StandingOrders(
             settings.process, self._orders, self._scaling, self._logs, self._loop,
@@ -444,6 +445,10 @@ class Master:
                 environ=self._app_environ(settings), mercy=mercy, on_control=self._orders.stop_now,
             )  # fmt: skip
         features = settings.features
+        touches = [*(Touch(path, MULE) for path in features.mules.touches)]
+        touches += [Touch(path, SPOOLER) for path in features.spoolers.touches]
+        if touches:
+            yield Touches(touches, self._reload_aides, self._logs.say)
         if features.crons:
             from palatine_app_server.crons import Crons
 
@@ -465,6 +470,10 @@ class Master:
             from palatine_app_server import sweeper
 
             yield sweeper.of(features, stores, self._segment, self._logs.say)
+
+    def _reload_aides(self, touch: Touch) -> None:
+        self._logs.say(f"*** {touch.path} has been touched... reloading {touch.order}s !!! ***")
+        self._crew.reload(touch.order)
 
     def _fork_aide(self, role: str, number: int) -> bool:
         return self._workforce.fork_aide(role, number)

@@ -4,7 +4,7 @@ Registrations belong to a generation and begin when it serves: those of a genera
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from palatine_app_server import schedule_policy
@@ -27,12 +27,19 @@ def moment_of(unix: float) -> Moment:
 
 
 class Schedule(Part):
-    """The registrations in force; `deliver` routes a signal."""
+    """The registrations in force; `deliver` routes a signal, `standing` are timers of the config."""
 
-    def __init__(self, deliver: Callable[[int], None], say: Callable[[str], None], loop: Loop) -> None:
+    def __init__(
+        self,
+        deliver: Callable[[int], None],
+        say: Callable[[str], None],
+        loop: Loop,
+        standing: Sequence[Timer] = (),
+    ) -> None:
         self._deliver = deliver
         self._say = say
         self._loop = loop
+        self._standing = list(standing)
         self._wishes: dict[int, dict[Wish, None]] = {}  # by generation; a dict because order is kept
         self._serving = 0
         self._armed: list[Armed] = []
@@ -57,7 +64,7 @@ class Schedule(Part):
         """`generation` serves: what it registered begins now, what was before it ends."""
         self._serving = generation
         self._wishes = {number: wishes for number, wishes in self._wishes.items() if number >= generation}
-        self._armed.clear()
+        self._armed = [schedule_policy.arm(timer, time.monotonic()) for timer in self._standing]
         self._crons.clear()
         if self._files is not None:
             self._files.close()

@@ -60,10 +60,6 @@ class SignalsTable:
         """The descriptor all spoolers listen on."""
         return self._spoolers[1].fileno()
 
-    def own_reader(self, worker: int) -> socket.socket:
-        """The socket only `worker` reads."""
-        return self._workers[worker][1]
-
     def register(self, generation: int, number: int, target: str) -> None:
         """`number` goes to `target` while `generation` serves; its last registration counts."""
         self._targets.setdefault(generation, {})[number] = target

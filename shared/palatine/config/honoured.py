@@ -45,7 +45,8 @@ FEATURES: Final = frozenset(
         "cache-store-sync cache2 queue queue-blocksize queue-store queue-store-sync sharedarea signal-bufsize",
         "cron cron-harakiri cron2 unique-cron",
         "enable-metrics metric metric-threshold metrics-dir metrics-dir-restore metrics-no-cores",
-        "farm mule mule-harakiri mule-msg-size mule-reload-mercy mules",
+        "farm mule mule-harakiri mule-msg-size mule-reload-mercy mules touch-mules-reload touch-spoolers-reload",
+        "signal-timer signal-rbtimer",
         "spooler spooler-chdir spooler-external spooler-frequency spooler-harakiri spooler-import",
         "spooler-max-tasks spooler-ordered spooler-processes spooler-quiet",
     )
@@ -330,6 +331,9 @@ MEANINGLESS: Final = frozenset(
         "py-programname",
         "py-executable",
         "enable-threads",
+        "cache-use-last-modified",
+        "ftok",
+        "lock-engine",
         "no-orphans",
         "py-call-osafterfork",
         "single-interpreter",
@@ -351,6 +355,9 @@ REFUSED: Final = {
     name: reason
     for names, reason in (
         ("ssl-socket suwsgi-socket", "TLS is served for HTTP only: use https-socket, or nginx in front"),
+        ("legion-cron unique-legion-cron", "there are no legions: use cron, or an external scheduler"),
+        ("curl-cron legion-curl-cron", "use cron with the command curl"),
+        ("cache-udp-server cache-udp-node cache-sync", "caches are not replicated: use a shared cache server"),
         ("fastcgi-socket scgi-socket", "only HTTP and the uwsgi protocol are served"),
     )
     for name in names.split()

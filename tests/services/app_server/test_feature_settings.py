@@ -8,7 +8,7 @@ from palatine import config
 from palatine.errors import ConfigError
 from palatine_app_server import feature_settings, stores
 from palatine_app_server.feature_settings import AreaSettings, CacheSettings, CronJob, Features, QueueSettings
-from palatine_app_server.schedule_policy import CronTime
+from palatine_app_server.schedule_policy import CronTime, Timer
 from palatine_app_server.signals_table import Farm
 
 
@@ -47,6 +47,10 @@ def test_crons() -> None:
     )
 
 
+def test_timers() -> None:
+    assert read("--timer", "5 60", "--signal-rbtimer", "6 1").timers == (Timer(5, 60), Timer(6, 1))
+
+
 def test_stores() -> None:
     features = read(
         "--cache", "5", "--cache2", r"name=a\,b,max_items=7,blocks=9,lru=1,store=x", "--queue", "2",
@@ -73,6 +77,8 @@ def test_stores() -> None:
         (("--cron2", "week=x true"), "week=x"),
         (("--cron2", "week=1"), "unable to parse cron definition"),
         (("--cron2", "legion=l true"), "legions are not served"),
+        (("--timer", "5"), "invalid signal timer syntax"),
+        (("--rbtimer", "256 1"), "invalid signal timer syntax"),
         (("--cache2", "items=5"), "a cache needs name= and items="),
         (("--cache2", "name=x,items=0"), "items=0: it must be at least 1"),
         (("--cache2", "name=x,items"), "not of the form key=value"),

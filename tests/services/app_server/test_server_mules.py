@@ -175,3 +175,27 @@ def test_harakiri(programs: Runner) -> None:
     assert "in waits_for" in output  # where it hung
     call(server, "uwsgi.mule_msg(b'alive', 1)")
     wait_event(server, "mule1 alive")
+
+
+def test_an_alarm_reaches_its_mule(programs: Runner) -> None:
+    programs.start("palatine-alarm-daemon")
+    server = AppServer(programs, "--mules", "2", "--alarm", "m mule:2", app=APP)
+    wait_mules(server)
+    call(server, "uwsgi.alarm('m', 'it happened')")
+    wait_event(server, "mule2 it happened")
+
+
+def test_touched_files_replace_mules_and_spoolers_and_the_configs_timers_run(programs: Runner) -> None:
+    words = ("--mules", "1", "--touch-mules-reload", "touch.m", "--touch-spoolers-reload", "touch.s", "--timer", "9 1")
+    app = APP + "uwsgi.register_signal(9, 'worker1', lambda number: note('timer', number))"
+    server = AppServer(programs, *words, "--spooler", "spool", app=app)
+    (old,) = wait_mules(server)
+    spooler = wait_until(lambda: server.read("spoolers")[0]["pid"], "the spooler")
+    server.running.wait_for("unable to stat() touch.m")
+    (server.home / "touch.m").touch()
+    wait_mules(server, old)
+    assert server.read("spoolers")[0]["pid"] == spooler
+    (server.home / "touch.s").touch()
+    wait_until(lambda: server.read("spoolers")[0]["pid"] not in {0, spooler}, "another spooler", 30)
+    assert server.generation() == 1
+    wait_event(server, "timer 9")

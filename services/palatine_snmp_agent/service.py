@@ -29,6 +29,8 @@ from palatine_snmp_agent.targets import targets_of
 from palatine_snmp_agent.usm_gate import UsmGate
 from palatine_snmp_agent.watching import Watch
 
+#: How the runtime directory is called that an app-server makes for itself and its companions.
+_PRIVATE: Final = "private-"
 #: What an alarm that is to be told must say.
 _ALARM_WORDS: Final = ("instance", "alarm", "message")
 
@@ -50,6 +52,8 @@ class Service:
         settings: Settings = ctx.settings
         self._ctx = ctx
         self._nursery = nursery
+        #: The agent of one app that was started beside it: the host's sockets are the host's agent's.
+        self._private = ctx.runtime_dir.name.startswith(_PRIVATE)
         self._engine = start_engine(ctx.state_dir / "engine.json", _engine_id(settings))
         self._tally = Tally(ctx.segment.cells("agent"), lambda field: ctx.segment.word("agent", field))
         self._tally.add("engine_boots", self._engine.boots)
@@ -94,7 +98,7 @@ class Service:
         settings: Settings = self._ctx.settings
         users = await trio.to_thread.run_sync(settings.v3_users, self._engine.id)
         targets = await trio.to_thread.run_sync(targets_of, settings, self._engine, self._gate)
-        await self.host.listen(self._ctx.document, settings.listen)
+        await self.host.listen(self._ctx.document, () if self._private else settings.listen)
         self._gate.replace_users(users)
         self._door.replace(settings.community_grants(), Desk(self._views.view, settings.max_reply))
         self._tally.sources.rate = settings.buckets()

@@ -199,6 +199,16 @@ def test_an_address_that_cannot_be_bound_is_refused_with_a_remedy(
     assert remedy in agent.output()
 
 
+def test_an_apps_own_agent_leaves_the_hosts_sockets_alone(programs: Runner, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        config = tmp_path / "agent.yaml"
+        config.write_text(f"listen: ['127.0.0.1:{taken.getsockname()[1]}']\n")
+        place = {"PALATINE_RUNTIME_DIR": str(programs.runtime / "private-1")}
+        agent = programs.start("palatine-snmp-agent", "--config", str(config), environ=place)
+        agent.wait_for("daemon.ready", 30)
+
+
 def inheriting(programs: Runner, number: int, *more: str) -> Running:
     """An agent that is given a descriptor as systemd gives a socket: as number 3, with sd_listen_fds(3)'s variables."""
     words = f"exec 3<&{number}; LISTEN_PID=$$ LISTEN_FDS=1 exec {program('palatine-snmp-agent')} {' '.join(more)}"

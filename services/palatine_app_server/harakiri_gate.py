@@ -1,23 +1,45 @@
-"""What stands before a harakiri: a listen queue that must be long enough, and a signal that gives the app a chance.
+"""Which workers must end for a request of theirs: a listen queue may have to be long enough, a signal may come first.
 
 Remembers of each overdue request only when it was seen first; the kill itself is the worker's life's.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
-from palatine_app_server.harakiri import OverdueRequest
+from palatine_app_server.harakiri import DeadlineWatch, OverdueRequest
+from palatine_app_server.logs import Logs
 from palatine_app_server.process_settings import HarakiriSettings
+from palatine_app_server.settings import AppSettings
+from palatine_app_server.worker_policy import Life, Phase
 
 
 class HarakiriGate:
-    """Lets overdue requests through; `say` writes a line of the log."""
+    """Of one instance; `queue` is how many connections wait."""
 
-    def __init__(self, queue: Callable[[], int], say: Callable[[str], None]) -> None:
+    def __init__(self, watch: DeadlineWatch, queue: Callable[[], int], logs: Logs) -> None:
+        self._watch = watch
         self._queue = queue
-        self._say = say
+        self._logs = logs
+        self._say = logs.say
+        self._apps_too = False
         self._warned: dict[tuple[int, OverdueRequest], float] = {}  # by pid and request: when its time is over
         self._skipped: set[tuple[int, OverdueRequest]] = set()
+
+    def watch_apps(self) -> None:
+        """Look also where the config sets no deadline: an app has set one."""
+        self._apps_too = True
+
+    def due_workers(self, settings: AppSettings, lives: Iterable[Life], now: float) -> Iterator[tuple[Life, float]]:
+        """Each worker that must end, and for how many seconds its other requests may go on; the log says why."""
+        if not (settings.harakiri_seconds or self._apps_too):
+            return
+        at_work = [life for life in lives if life.pid and life.phase in {Phase.SERVING, Phase.LEAVING}]
+        for late in self._watch.overdue(now):
+            for life in at_work:
+                ours = life.worker == late.worker and life.generation & 1 == late.bank
+                if ours and self.opens(settings.process.harakiri, late, life.pid, now):
+                    self._watch.announce(late, life.pid, self._logs, verbose=settings.process.harakiri.verbose)
+                    yield life, min(late.grace, float(settings.mercy_seconds))
 
     def opens(self, settings: HarakiriSettings, late: OverdueRequest, pid: int, now: float) -> bool:
         """Whether the worker `pid` may be killed for this request now."""
@@ -43,6 +65,10 @@ class HarakiriGate:
         self._warned = {key: due for key, due in self._warned.items() if key[0] != pid}
         self._skipped = {key for key in self._skipped if key[0] != pid}
 
-    def due(self, now: float) -> float | None:
-        """When a request that was warned has had its time."""
-        return min((due for due in self._warned.values() if due > now), default=None)
+    def next_due(self, settings: AppSettings, now: float) -> float | None:
+        """When a request will have had its time, or one that was warned."""
+        moments = [due for due in self._warned.values() if due > now]
+        if settings.harakiri_seconds or self._apps_too:
+            deadline = self._watch.next_deadline(now)
+            moments += [] if deadline is None else [deadline]
+        return min(moments, default=None)

@@ -8,8 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable
 from typing import Any, Final
 
 from palatine import places
@@ -18,13 +17,13 @@ from palatine.companions import Companions
 from palatine.notify import Notifier
 from palatine_app_server import (
     background,
-    channel,
     commons,
     foundation,
     hooks,
     instance,
     link_sibling,
     linux,
+    optional_parts,
     pid_files,
     sockets,
     succession,
@@ -32,10 +31,10 @@ from palatine_app_server import (
     tls_settings,
 )
 from palatine_app_server.actions import Actions
-from palatine_app_server.api import ApiSettings
 from palatine_app_server.backlog import Backlog
-from palatine_app_server.connection import Listener
-from palatine_app_server.crew import MULE, SPOOLER, Crew
+from palatine_app_server.crew import Crew
+from palatine_app_server.hearing import Hearing, Message
+from palatine_app_server.heritage import Heritage
 from palatine_app_server.inquiries import Inquiries
 from palatine_app_server.instance import Place
 from palatine_app_server.link_end import LinkEnd
@@ -50,11 +49,8 @@ from palatine_app_server.settings import AppSettings
 from palatine_app_server.standing_orders import StandingOrders
 from palatine_app_server.succession import Words
 from palatine_app_server.takers import Takers
-from palatine_app_server.touches import Touch, Touches
 from palatine_app_server.vassal import EmperorPipe
-from palatine_app_server.worker import Doors
 from palatine_app_server.workforce import Workforce
-from palatine_app_server.zygote import Inheritance
 
 #: uWSGI's check-interval: listen queues, backlog alarms and loyalty are looked at this often.
 TICK_SECONDS: Final = 1.0
@@ -87,7 +83,7 @@ class Master:
         passed, _ = sockets.activated(settings.sockets, environ, os.getpid())
         left = {**passed, **left}
         self._sockets = foundation.bind_all(settings, left, settings.mercy_seconds if place.after_crash else 0.0)
-        self._tls = tls_settings.contexts(settings.tls)  # keys are read with the rights we were started with
+        tls = tls_settings.contexts(settings.tls)  # keys are read with the rights we were started with
         log = foundation.open_log(settings, begun=self._succeeds)
         foundation.make_spools(settings, words.cwd)
         pid_files.write(settings.process.early_pidfiles, _say_early)
@@ -96,9 +92,11 @@ class Master:
         self._logs = Logs(settings.log, settings.alarms, self._segment, settings.processes, log)
         self._commons = commons.make(settings, words.cwd, place.directory / "lock", self._takes_requests)
         self._signals = self._commons.signals
-        self._lifeline = os.pipe2(os.O_CLOEXEC)
-        self._workers_end, self._own_end = channel.pair()
-        self._own_end.setblocking(False)
+        self._hearing = Hearing(self._handlers())
+        self._heritage = Heritage(
+            lambda: self._settings, place, self._segment, self._sockets,
+            logs=self._logs, commons=self._commons, tls=tls, master=self._hearing.theirs,
+        )  # fmt: skip
         self._takers = Takers(
             place.directory / "handoff", self._sockets.offered, self._loop, self._offer_options,
             PushOffers(lambda: self._settings.pushes, self._logs.say),
@@ -113,7 +111,7 @@ class Master:
         )
         self._workforce = Workforce(
             settings, self._segment, self._loop, self._logs,
-            inheritance=self._inheritance, in_child=self._in_child,
+            inheritance=self._heritage.of, in_child=self._in_child,
             on_ready=self._on_ready, on_fatal=self._give_up,
             on_aide=self._crew.spawned, on_zygote_gone=self._crew.zygote_gone,
         )  # fmt: skip
@@ -128,7 +126,12 @@ class Master:
             reread=reread, count=self._count, total_requests=self._total_requests,
         )  # fmt: skip
         self._schedule = Schedule(self._deliver, self._logs.say, self._loop, settings.features.timers)
-        self._parts += [self._schedule, self._crew, *self._optional_parts(settings)]
+        self._parts += [self._schedule, self._crew]
+        self._parts += optional_parts.chosen(
+            settings, self._segment, self._logs,
+            commons=self._commons, orders=self._orders, crew=self._crew, environ=self._app_environ(settings),
+            cwd=self._words.cwd, raise_alarm=self._raise,
+        )  # fmt: skip
         standing = StandingOrders(
             settings.process, self._orders, self._scaling, self._logs, self._loop,
             deliver=self._deliver, emperor=self._emperor, environ=self._app_environ(settings),
@@ -212,7 +215,7 @@ class Master:
             },
             ignored=(signal.SIGUSR2, signal.SIGALRM, signal.SIGTTIN, signal.SIGTTOU, signal.SIGWINCH, signal.SIGURG),
         )
-        self._loop.watch(self._own_end.fileno(), self._hear_workers)
+        self._hearing.watch(self._loop)
         self._takers.watch()
         for fd, read in self._logs.readers():
             self._loop.watch(fd, read)
@@ -250,57 +253,13 @@ class Master:
 
     # ------------------------------------------------------------------ what children get
 
-    def _inheritance(self, generation: int) -> Inheritance:
-        settings = self._settings
-        return Inheritance(
-            settings=settings,
-            api=ApiSettings(
-                options=settings.options,
-                processes=settings.processes,
-                threads=settings.threads,
-                buffer_size=settings.limits.head_bytes,
-                master_pid=os.getppid(),  # called in the zygote
-                snmp=settings.snmp,
-                locks=settings.locks,
-                lock_path=str(self._place.directory / "lock"),
-                alarm_message_bytes=settings.alarms.message_bytes,
-                harakiri_seconds=settings.harakiri_seconds,
-                pidfile=next(iter(settings.process.all_pidfiles), ""),
-                quiet_caches=tuple(cache.name for cache in settings.features.caches if cache.ignore_full),
-            ),
-            segment=self._segment,
-            doors=partial(self._doors, self._contexts()),
-            master=self._workers_end,
-            generation=generation,
-            master_pid=os.getppid(),
-            log_ends=self._logs.ends,
-            commons=self._commons,
-        )
-
-    def _contexts(self) -> Mapping[str, Any]:
-        """Those of a new generation: certificates may be others by now. Called in its zygote."""
-        contexts, complaint = tls_settings.refreshed(self._settings.tls, self._tls)
-        if complaint:
-            sys.stderr.write(f"{complaint}\n")
-        return contexts
-
-    def _doors(self, contexts: Mapping[str, Any], worker: int) -> Doors:
-        listeners = [
-            Listener(
-                bound.socket, bound.socket.fileno(), bound.name, bound.kind, sockets.request_variables(bound),
-                contexts.get(wish.address) if wish.kind == "https" else None,
-            )
-            for wish, bound in zip(self._settings.sockets, self._sockets.requests, strict=True)
-        ]  # fmt: skip
-        return Doors(listeners, self._lifeline[0], self._signals.readers(worker))
-
     def _in_child(self) -> None:
         """Drop what only the master may hold: above all its end of the lifeline."""
         self._loop.abandon_in_child()
         self._segment.release_in_child()
         instance.release_in_child(self._place)
-        os.close(self._lifeline[1])
-        self._own_end.close()
+        self._heritage.close_in_child()
+        self._hearing.close_in_child()
         self._takers.close_in_child()
         self._logs.close_in_child()
         if self._emperor is not None:
@@ -342,50 +301,35 @@ class Master:
             if not self._actions.reaped(pid, status):
                 self._workforce.reaped(pid, status)
 
-    def _hear_workers(self) -> None:
-        while True:
-            try:
-                message = channel.receive(self._own_end)
-            except BlockingIOError:
-                return
-            if message is None:
-                return
-            self._obey_worker(message)
+    def _handlers(self) -> dict[str, Callable[[Message], object]]:
+        """What each word of a worker, mule or spooler means."""
+        return {
+            "accepting": self._worker_accepts,
+            "leaving": lambda said: self._workforce.leaving(
+                int(said["worker"]), int(said["generation"]), str(said["reason"])
+            ),
+            "signal": lambda said: self._deliver(int(said["number"])),
+            "alarm": lambda said: self._raise(str(said["alarm"]), str(said["message"]), "api"),
+            "community": self._change_community,
+            "reload": lambda _said: self._orders.reload(),
+            "stop": lambda _said: self._orders.stop_now(),
+            "register": lambda said: self._signals.register(
+                int(said["generation"]), int(said["number"]), str(said["target"])
+            ),
+            "schedule": lambda said: self._schedule.register(int(said["generation"]), tuple(said["wish"])),
+            "harakiri": lambda _said: self._workforce.harakiri.watch_apps(),
+            "spooler-frequency": lambda said: self._show("spooler_frequency", int(said["seconds"])),
+        }
 
-    def _obey_worker(self, message: dict[str, Any]) -> None:
-        op = message["op"]
-        if op == "accepting":
-            self._workforce.accepting(
-                int(message["worker"]), int(message["generation"]), paused=bool(message.get("paused"))
-            )
-            if self._emperor is not None and message["worker"] == 1:
-                self._emperor.tell(emperor_pipe.ACCEPTING)
-        elif op == "leaving":
-            self._workforce.leaving(int(message["worker"]), int(message["generation"]), str(message["reason"]))
-        elif op == "signal":
-            self._deliver(int(message["number"]))
-        elif op == "alarm":
-            self._raise(str(message["alarm"]), str(message["message"]), "api")
-        elif op == "community":
-            self._community = str(message["community"])
-            self._takers.send_away()
-        elif op == "reload":
-            self._orders.reload()
-        elif op == "stop":
-            self._orders.stop_now()
-        else:
-            self._keep(op, message)
+    def _worker_accepts(self, said: Message) -> None:
+        worker = int(said["worker"])
+        self._workforce.accepting(worker, int(said["generation"]), paused=bool(said.get("paused")))
+        if self._emperor is not None and worker == 1:
+            self._emperor.tell(emperor_pipe.ACCEPTING)
 
-    def _keep(self, op: str, message: dict[str, Any]) -> None:
-        """What a process wants the master to keep and do from then on."""
-        if op == "register":
-            self._signals.register(int(message["generation"]), int(message["number"]), str(message["target"]))
-        elif op == "schedule":
-            self._schedule.register(int(message["generation"]), tuple(message["wish"]))
-        elif op == "harakiri":
-            self._workforce.watch_deadlines()
-        elif op == "spooler-frequency":
-            self._server[self._segment.word("server", "spooler_frequency")] = int(message["seconds"])
+    def _change_community(self, said: Message) -> None:
+        self._community = str(said["community"])
+        self._takers.send_away()
 
     def _offer_options(self, kind: str) -> dict[str, Any]:
         """What the config says now about a socket of this kind."""
@@ -420,8 +364,11 @@ class Master:
             )
 
     def _show_state(self) -> None:
-        self._server[self._segment.word("server", "state")] = self._orders.state
-        self._server[self._segment.word("server", "link_pid")] = self._link.pid
+        self._show("state", self._orders.state)
+        self._show("link_pid", self._link.pid)
+
+    def _show(self, name: str, value: int) -> None:
+        self._server[self._segment.word("server", name)] = value
 
     def _on_ready(self) -> None:
         generation = self._workforce.reload.serving
@@ -433,47 +380,6 @@ class Master:
         self._signals.serve(generation)
         for part in self._parts:
             part.serving(generation)
-
-    def _optional_parts(self, settings: AppSettings) -> Iterator[Part]:
-        """Parts only some configs have, and whose code only those load."""
-        if settings.process.daemons:
-            from palatine_app_server.attached import Attached
-
-            mercy = float(settings.mercy_seconds) if "reload-mercy" in settings.options else 0.0
-            yield Attached(
-                settings.process.daemons, self._segment, self._logs,
-                environ=self._app_environ(settings), mercy=mercy, on_control=self._orders.stop_now,
-            )  # fmt: skip
-        features = settings.features
-        touches = [*(Touch(path, MULE) for path in features.mules.touches)]
-        touches += [Touch(path, SPOOLER) for path in features.spoolers.touches]
-        if touches:
-            yield Touches(touches, self._reload_aides, self._logs.say)
-        if features.crons:
-            from palatine_app_server.crons import Crons
-
-            yield Crons(
-                features.crons, self._segment, self._logs.say, lambda: self._logs.child_fd, self._app_environ(settings)
-            )
-
-        if self._commons.metrics is not None:
-            from palatine_app_server.metrics import Metrics
-
-            directory = features.metrics.directory
-            yield Metrics(
-                features.metrics, self._commons.metrics, self._segment, self._commons.metrics_lock,
-                directory=os.path.join(self._words.cwd, directory) if directory else "",
-                raise_alarm=lambda alarm, message: self._raise(alarm, message, "metric"), say=self._logs.say,
-            )  # fmt: skip
-        stores = self._commons.stores
-        if stores is not None and (stores.caches or stores.queue):
-            from palatine_app_server import sweeper
-
-            yield sweeper.of(features, stores, self._segment, self._logs.say)
-
-    def _reload_aides(self, touch: Touch) -> None:
-        self._logs.say(f"*** {touch.path} has been touched... reloading {touch.order}s !!! ***")
-        self._crew.reload(touch.order)
 
     def _fork_aide(self, role: str, number: int) -> bool:
         return self._workforce.fork_aide(role, number)

@@ -60,14 +60,14 @@ class Workforce:
         self._early_deaths: dict[int, int] = {}  # pids reaped before their "spawned" was read
         self._watch = DeadlineWatch(segment, settings.processes, settings.threads)
         self._server = segment.cells("server")
-        self._gate = HarakiriGate(lambda: self._server[segment.word("server", "listen_queue")], logs.say)
+        queue = segment.word("server", "listen_queue")
+        self.harakiri = HarakiriGate(self._watch, lambda: self._server[queue], logs)
         self.slots = Slots(segment, settings.threads)
         self._respawn = _Respawn()
         self._why = ""  # the last zygote that failed to load said so
         self._how = How.TOGETHER
         self._chain: deque[int] = deque()  # workers of the coming generation still to be started, one by one
         self.reload = reload_policy.State()
-        self._watching = False  # an app sets deadlines of its own
         self.stopping = False
         self.paused = False
 
@@ -143,8 +143,9 @@ class Workforce:
         if self._respawn.due is not None and now >= self._respawn.due and not self.stopping:
             self._respawn = self._respawn._replace(due=None)
             self._start_zygote(self.reload.serving)
-        if self._settings.harakiri_seconds or self._watching:
-            self._look_for_overdue(now)
+        for late, grace in self.harakiri.due_workers(self._settings, list(self._lives.values()), now):
+            self.slots.harakiri(late.worker)
+            self._life_event((late.generation, late.worker), worker_policy.Overdue(grace))
         for key, life in list(self._lives.items()):
             if life.phase is Phase.CONDEMNED and not self._watch.siblings_busy(key[1], key[0] & 1, now):
                 self._life_event(key, worker_policy.Alone())
@@ -163,12 +164,8 @@ class Workforce:
         moments = [due for life in self._lives.values() if (due := worker_policy.next_due(life)) is not None]
         if self._respawn.due is not None and not self.stopping:
             moments.append(self._respawn.due)
-        if self._settings.harakiri_seconds or self._watching:
-            deadline = self._watch.next_deadline(now)
-            if deadline is not None:
-                moments.append(deadline)
-        warned = self._gate.due(now)
-        return min(moments if warned is None else [*moments, warned], default=None)
+        overdue = self.harakiri.next_due(self._settings, now)
+        return min(moments if overdue is None else [*moments, overdue], default=None)
 
     def reaped(self, pid: int, status: int) -> bool:
         """A child ended; whether it was one of ours."""
@@ -358,7 +355,7 @@ class Workforce:
         generation, worker = key
         before = self._lives[key]
         self.slots.died(worker, generation, pid, status)
-        self._gate.forget(pid)
+        self.harakiri.forget(pid)
         code = os.waitstatus_to_exitcode(status)
         self._life_event(key, worker_policy.Died(status, f"DAMN ! worker {worker} (pid: {pid}) {_words(status)}"))
         if before.last or before.phase is Phase.LEAVING:
@@ -390,23 +387,7 @@ class Workforce:
         if life.phase is Phase.GONE and not life.pid:
             self._lives.pop(key, None)
 
-    # ------------------------------------------------------------------ harakiri
-
-    def watch_deadlines(self) -> None:
-        """Look at deadlines also where the config sets none: an app has."""
-        self._watching = True
-
-    def _look_for_overdue(self, now: float) -> None:
-        for late in self._watch.overdue(now):
-            for key, life in list(self._lives.items()):
-                at_work = life.pid and life.phase in {Phase.SERVING, Phase.LEAVING}
-                if at_work and key[1] == late.worker and key[0] & 1 == late.bank:
-                    if not self._gate.opens(self._settings.process.harakiri, late, life.pid, now):
-                        continue
-                    self._watch.announce(late, life.pid, self._logs, verbose=self._settings.process.harakiri.verbose)
-                    self.slots.harakiri(late.worker)
-                    grace = min(late.grace, float(self._settings.mercy_seconds))
-                    self._life_event(key, worker_policy.Overdue(grace))
+    # ------------------------------------------------------------------ what readers see
 
     def _show_zygote(self) -> None:
         self._server[self._segment.word("server", "zygote_pid")] = self._nursery.newest_pid

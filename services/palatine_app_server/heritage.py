@@ -1,0 +1,95 @@
+"""What a master leaves to the zygotes and workers it forks: settings, sockets, counters, and its lifeline."""
+
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from palatine.counters import Segment
+from palatine_app_server import sockets, tls_settings
+from palatine_app_server.api import ApiSettings
+from palatine_app_server.commons import Commons
+from palatine_app_server.connection import Listener
+from palatine_app_server.foundation import Sockets
+from palatine_app_server.instance import Place
+from palatine_app_server.logs import Logs
+from palatine_app_server.settings import AppSettings
+from palatine_app_server.worker import Doors
+from palatine_app_server.zygote import Inheritance
+
+
+class Heritage:
+    """Of one master; `settings` gives those in force, `tls` are the contexts read with the rights of the start."""
+
+    def __init__(
+        self,
+        settings: Callable[[], AppSettings],
+        place: Place,
+        segment: Segment,
+        bound: Sockets,
+        *,
+        logs: Logs,
+        commons: Commons,
+        tls: Mapping[str, Any],
+        master: socket.socket,
+    ) -> None:
+        self._get_settings = settings
+        self._place = place
+        self._segment = segment
+        self._bound = bound
+        self._logs = logs
+        self._commons = commons
+        self._tls = tls
+        self._master = master
+        self._lifeline = os.pipe2(os.O_CLOEXEC)
+
+    def close_in_child(self) -> None:
+        """A child that held our end of the lifeline would keep itself alive."""
+        os.close(self._lifeline[1])
+
+    def of(self, generation: int) -> Inheritance:
+        """What the zygote of `generation` gets; called in it."""
+        settings = self._get_settings()
+        return Inheritance(
+            settings=settings,
+            api=ApiSettings(
+                options=settings.options,
+                processes=settings.processes,
+                threads=settings.threads,
+                buffer_size=settings.limits.head_bytes,
+                master_pid=os.getppid(),  # called in the zygote
+                snmp=settings.snmp,
+                locks=settings.locks,
+                lock_path=str(self._place.directory / "lock"),
+                alarm_message_bytes=settings.alarms.message_bytes,
+                harakiri_seconds=settings.harakiri_seconds,
+                pidfile=next(iter(settings.process.all_pidfiles), ""),
+                quiet_caches=tuple(cache.name for cache in settings.features.caches if cache.ignore_full),
+            ),
+            segment=self._segment,
+            doors=partial(self._doors, self._contexts()),
+            master=self._master,
+            generation=generation,
+            master_pid=os.getppid(),
+            log_ends=self._logs.ends,
+            commons=self._commons,
+        )
+
+    def _contexts(self) -> Mapping[str, Any]:
+        """Those of a new generation: certificates may be others by now."""
+        contexts, complaint = tls_settings.refreshed(self._get_settings().tls, self._tls)
+        if complaint:
+            sys.stderr.write(f"{complaint}\n")
+        return contexts
+
+    def _doors(self, contexts: Mapping[str, Any], worker: int) -> Doors:
+        listeners = [
+            Listener(
+                bound.socket, bound.socket.fileno(), bound.name, bound.kind, sockets.request_variables(bound),
+                contexts.get(wish.address) if wish.kind == "https" else None,
+            )
+            for wish, bound in zip(self._get_settings().sockets, self._bound.requests, strict=True)
+        ]  # fmt: skip
+        return Doors(listeners, self._lifeline[0], self._commons.signals.readers(worker))

@@ -1,0 +1,63 @@
+"""Parts only some configs have, and whose code only those load."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+
+from palatine.counters import Segment
+from palatine_app_server.commons import Commons
+from palatine_app_server.crew import MULE, SPOOLER, Crew
+from palatine_app_server.logs import Logs
+from palatine_app_server.orders import Orders
+from palatine_app_server.part import Part
+from palatine_app_server.settings import AppSettings
+from palatine_app_server.touches import Touch, Touches
+
+
+def chosen(
+    settings: AppSettings,
+    segment: Segment,
+    logs: Logs,
+    *,
+    commons: Commons,
+    orders: Orders,
+    crew: Crew,
+    environ: Mapping[str, str],
+    cwd: str,
+    raise_alarm: Callable[[str, str, str], None],
+) -> Iterator[Part]:
+    """Those `settings` ask for; what they start gets the app's `environ`, and paths begin in `cwd`."""
+    if settings.process.daemons:
+        from palatine_app_server.attached import Attached
+
+        mercy = float(settings.mercy_seconds) if "reload-mercy" in settings.options else 0.0
+        yield Attached(
+            settings.process.daemons, segment, logs, environ=environ, mercy=mercy, on_control=orders.stop_now
+        )
+    features = settings.features
+    aides = [*(Touch(path, MULE) for path in features.mules.touches)]
+    aides += [Touch(path, SPOOLER) for path in features.spoolers.touches]
+    if aides:
+
+        def reload_aides(touch: Touch) -> None:
+            logs.say(f"*** {touch.path} has been touched... reloading {touch.order}s !!! ***")
+            crew.reload(touch.order)
+
+        yield Touches(aides, reload_aides, logs.say)
+    if features.crons:
+        from palatine_app_server.crons import Crons
+
+        yield Crons(features.crons, segment, logs.say, lambda: logs.child_fd, dict(environ))
+    if commons.metrics is not None:
+        from palatine_app_server.metrics import Metrics
+
+        directory = features.metrics.directory
+        yield Metrics(
+            features.metrics, commons.metrics, segment, commons.metrics_lock,
+            directory=os.path.join(cwd, directory) if directory else "",
+            raise_alarm=lambda alarm, message: raise_alarm(alarm, message, "metric"), say=logs.say,
+        )  # fmt: skip
+    stores = commons.stores
+    if stores is not None and (stores.caches or stores.queue):
+        from palatine_app_server import sweeper
+
+        yield sweeper.of(features, stores, segment, logs.say)

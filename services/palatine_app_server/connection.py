@@ -99,6 +99,7 @@ class Connection:
         "served",
         "unsent",
         "watched",
+        "write_wait",
     )
 
     def __init__(
@@ -110,6 +111,7 @@ class Connection:
         self.listener = listener
         self.watched = -1  # the events it is registered for in the worker's epoll set
         self.served = 0
+        self.write_wait = 0.0  # seconds a thread has waited in this request for the client to take what was sent
         self.deadline = now + limits.read_seconds
         self.framed = listener.protocol != "uwsgi"  # whether HTTP's framing is ours to do, or the front end's
         self.environ: dict[str, Any] = {}
@@ -163,6 +165,7 @@ class Connection:
     def finish(self, now: float) -> None:
         """The request was served and the connection is kept for the next one."""
         self.served += 1
+        self.write_wait = 0.0
         self.environ = {}
         if self.body is None and self.framed:
             self.head = None
@@ -277,10 +280,14 @@ class Connection:
         """Send until at most `most` bytes are left, and return those."""
         poll = select.poll()
         poll.register(self.fd, select.POLLOUT)
-        while len(rest) > most:
-            if not poll.poll(self._limits.write_seconds * 1000):
-                raise ClientGoneError("the client does not read")
-            rest = self._write(rest) or rest[:0]
+        began = time.monotonic()
+        try:
+            while len(rest) > most:
+                if not poll.poll(self._limits.write_seconds * 1000):
+                    raise ClientGoneError("the client does not read")
+                rest = self._write(rest) or rest[:0]
+        finally:
+            self.write_wait += time.monotonic() - began
         return rest
 
     def _reset(self) -> None:

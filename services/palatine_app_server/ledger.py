@@ -148,11 +148,13 @@ class Ledger:
         self._armed = deadline_ms != 0
         self._cells[self.harakiri_deadline_ms] = deadline_ms
 
-    def end(self, micros: int, tx: int) -> None:
-        """The request is over: `micros` it took, `tx` bytes of head and body sent."""
+    def end(self, micros: int, tx: int, write_wait: float) -> None:
+        """The request took `micros` and sent `tx` bytes; `write_wait` seconds of it the client did not take them."""
         cells = self._cells
         if self._armed:
             self.arm(0)
+        if write_wait:
+            cells[self.write_wait_time] += int(write_wait * 1_000_000)
         self._finished = finished = self._finished + 1
         cells[self.requests] = finished
         self._running = running = self._running + micros

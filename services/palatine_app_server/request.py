@@ -193,7 +193,7 @@ class Requests:
         ended = core.ended = core.rested = time.monotonic()
         micros = int((ended - now) * 1_000_000)
         core.connection = core.response = None
-        ledger.end(micros, response.body_bytes + response.header_bytes)
+        ledger.end(micros, response.body_bytes + response.header_bytes, connection.write_wait)
         if self._logs_requests or core.notes is not None:
             self._log(core, connection.environ, response, started_us, micros)
         if alive:
@@ -278,26 +278,14 @@ class Requests:
             environ = {key: value for key, value in environ.items() if isinstance(value, str) and "." not in key}
         nobody = self._app is None and self._handler is None
         app = -1 if nobody else 0 if notes is None else notes.app
+        requests = -1 if app < 0 else sum([each.ledger.app_requests(app) for each in self.cores])
         self._request_log.consider(
-            Served(
-                pid=self._pid,
-                worker=self._settings.worker,
-                core=core.id,
-                app=app,
-                app_requests=-1 if app < 0 else sum(each.ledger.app_requests(app) for each in self.cores),
-                total_requests=self._total_requests(),
-                environ=environ,
-                environ_bytes=vars_size(environ),
-                started_us=started_us,
-                micros=micros,
-                body_bytes=response.body_bytes,
-                status=response.status,
-                header_count=response.header_count,
-                header_bytes=response.header_bytes,
-                switches=response.switches,
-                notes=notes,
+            Served(  # by position: keywords would cost a third of the line
+                self._pid, self._settings.worker, core.id, app, requests, self._total_requests(),
+                environ, vars_size(environ), started_us, micros, response.body_bytes, response.status,
+                response.header_count, response.header_bytes, response.switches, notes,
             )
-        )
+        )  # fmt: skip
 
     def _write_request_line(self, line: str) -> None:
         with contextlib.suppress(OSError):  # a log that is full or gone costs no client its answer

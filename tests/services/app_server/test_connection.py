@@ -179,6 +179,9 @@ def test_only_so_much_waits_in_memory(line: Line) -> None:
 def test_a_piece_within_a_response_waits_up_to_the_timeout(line: Line) -> None:
     with pytest.raises(ClientGoneError, match="does not read"):
         line.connection.send(b"x" * 1_000_000)
+    assert line.connection.write_wait > 0
+    line.connection.finish(T)
+    assert line.connection.write_wait == 0
 
 
 def test_a_client_that_is_gone(line: Line) -> None:

@@ -1,4 +1,5 @@
 import json
+import re
 from typing import Any
 
 import pytest
@@ -18,6 +19,8 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=10,
 )
+#: What Prometheus takes for a sample: a name, labels with three escapes, a number.
+LINE = re.compile(r'[a-z_]+\{(?:[a-z_]+="(?:[^"\\\n]|\\["\\n])*",?)*\} -?[0-9][0-9.e+-]*\Z')
 KEYS = st.sampled_from(["id", "pid", "status", "cores", "apps", "requests", "name", "value", "type", "chdir", "x"])
 WORKER = st.dictionaries(KEYS, JSON | st.lists(st.dictionaries(KEYS, JSON, max_size=4), max_size=3), max_size=8)
 
@@ -39,7 +42,9 @@ def test_anything_else_is_refused_or_becomes_metrics(workers: Any, sockets: Any,
     facts = facts_of("tcp://x:1", json.dumps(document).encode())
     for openmetrics in (False, True):
         page = metrics_page([facts], openmetrics=openmetrics).decode()
-        series = [line.rpartition(" ")[0] for line in page.split("\n") if line and not line.startswith("#")]
+        lines = [line for line in page.split("\n") if line and not line.startswith("#")]
+        assert [line for line in lines if not LINE.match(line)] == []
+        series = [line.rpartition(" ")[0] for line in lines]
         assert len(set(series)) == len(series)
 
 

@@ -70,6 +70,8 @@ class Api:
         self._settings = settings
         self._segment = segment
         self._started = int(time.time())
+        self._request_cells: list[memoryview[int]] = []
+        self._request_word = 0
         self._signals = Signals(self.seat)
         self._mules = Mules(self.seat, commons.queues)
         self._commons = commons
@@ -119,9 +121,12 @@ class Api:
 
     def total_requests(self) -> int:
         """Requests of all workers, both generations."""
-        segment, word = self._segment, self._segment.word("cores", "requests")
-        rows = self._settings.processes * self._settings.threads
-        return sum(segment.cells("cores", row, bank)[word] for row in range(rows) for bank in (0, 1))
+        if not self._request_cells:  # asked for with every request line
+            segment, rows = self._segment, self._settings.processes * self._settings.threads
+            self._request_cells = [segment.cells("cores", row, bank) for row in range(rows) for bank in (0, 1)]
+            self._request_word = segment.word("cores", "requests")
+        word = self._request_word
+        return sum([cells[word] for cells in self._request_cells])
 
     # ---------------------------------------------------------------- the module
 

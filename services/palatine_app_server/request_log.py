@@ -114,29 +114,25 @@ class RequestLog:
     def line(self, served: Served) -> str:
         """UWSGI's default line, without its newline."""
         settings, get = self._settings, served.environ.get
-        notes = served.notes
-        via = f" via {notes.via}() " if notes is not None and notes.via else " "
-        took = f"{served.micros} micros" if settings.micros else f"{served.micros // 1000} msecs"
-        head = (
-            f"[pid: {served.pid}|app: {served.app}|req: {served.app_requests}/{served.total_requests}] "
-            f"{address(settings, served.environ)} ({get('REMOTE_USER', '')}) "
+        (
+            pid, _worker, core, app, app_requests, total_requests, environ, environ_bytes, started_us, micros,
+            body_bytes, status, header_count, header_bytes, switches, notes,
+        ) = served  # fmt: skip
+        via = " " if notes is None or not notes.via else f" via {notes.via}() "
+        took = f"{micros} micros" if settings.micros else f"{micros // 1000} msecs"
+        line = (
+            f"[pid: {pid}|app: {app}|req: {app_requests}/{total_requests}] {address(settings, environ)} "
+            f"({get('REMOTE_USER', '')}) {{{len(environ) * 2} vars in {environ_bytes} bytes}} "
+            f"[{self._ctime(started_us)}] {get('REQUEST_METHOD', '')} {get('REQUEST_URI', '')} => generated "
+            f"{body_bytes} bytes in {took}{via}({get('SERVER_PROTOCOL', '')} {status}) {header_count} headers in "
+            f"{header_bytes} bytes ({switches} switches on core {core})"
         )
-        middle = (
-            f"{{{len(served.environ) * 2} vars in {served.environ_bytes} bytes}} [{self._ctime(served.started_us)}] "
-        )
-        request = f"{get('REQUEST_METHOD', '')} {get('REQUEST_URI', '')}"
-        tail = (
-            f" => generated {served.body_bytes} bytes in {took}{via}({get('SERVER_PROTOCOL', '')} {served.status}) "
-            f"{served.header_count} headers in {served.header_bytes} bytes "
-            f"({served.switches} switches on core {served.core})"
-        )
-        line = head + middle + request + tail
         if len(line) >= MOST_CHARACTERS:
             line = (
-                f"[pid: {served.pid}|app: {served.app}|req: {served.app_requests}/{served.total_requests}] 0.0.0.0 () "
-                f"{middle}- - => generated {served.body_bytes} bytes in {took}{via}(- {served.status}) "
-                f"{served.header_count} headers in {served.header_bytes} bytes "
-                f"({served.switches} switches on core {served.core})"
+                f"[pid: {pid}|app: {app}|req: {app_requests}/{total_requests}] 0.0.0.0 () "
+                f"{{{len(environ) * 2} vars in {environ_bytes} bytes}} [{self._ctime(started_us)}] - - => generated "
+                f"{body_bytes} bytes in {took}{via}(- {status}) {header_count} headers in "
+                f"{header_bytes} bytes ({switches} switches on core {core})"
             )
         if settings.memory:
             space, resident = memory()

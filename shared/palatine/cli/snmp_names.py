@@ -142,4 +142,4 @@ def show_value(element: bytes, one: MibObject | None) -> str:
         return "yes" if value == 1 else "no"
     if one.syntax == mib.UNIX_TIME:
         return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(value)) if value else "never"
-    return f"{value} {one.unit}".rstrip() if one.unit not in {"pid", "uid", "gid", "value"} else str(value)
+    return f"{value} {one.unit}".rstrip()

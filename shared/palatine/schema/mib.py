@@ -33,6 +33,8 @@ INDEX_ARC: Final = 1
 #: Longest text that is an index; a longer one is cut and ends in a checksum of the whole.
 INDEX_OCTETS: Final = 48
 
+#: What a counter's declaration calls the unit of a number that is none.
+_NO_UNITS: Final = frozenset({"pid", "uid", "gid", "value", "generation", "signal", "status", "tag"})
 _WIDE: Final = frozenset({"bytes", "milliseconds", "value"})
 
 
@@ -80,7 +82,7 @@ def identifier(table: str, name: str) -> str:
 def _shown(table: Table, offset: int, *, only: tuple[str, ...] = ()) -> Iterator[MibObject]:
     for field in table.fields:
         if field.snmp and (not only or field.name in only):
-            unit = "" if field.kind in {STATE, FLAG} else field.unit
+            unit = "" if field.kind in {STATE, FLAG} or field.unit in _NO_UNITS else field.unit
             yield MibObject(
                 field.name, offset + field.snmp, _syntax(field), unit, field.help, table.name, field.name, field.states
             )

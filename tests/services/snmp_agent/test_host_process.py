@@ -41,7 +41,7 @@ class Host:
         return agent
 
     def ask(self, tool: str, *words: str, version: str = "2c", community: str = "public", tries: int = 5) -> str:
-        options = ["-v", version, "-c", community, "-t", "1", "-r", str(tries - 1)]
+        options = ["-v", version, "-c", community, "-t", "1" if tries > 1 else "0.3", "-r", str(tries - 1)]
         done = run(tool, *options, *words[:-1], f"127.0.0.1:{self.port}", words[-1], check=False, env=NAMES)
         return (done.stdout + done.stderr).strip()
 
@@ -108,3 +108,57 @@ def test_an_app_that_is_killed_is_down_and_counters_outlive_the_agent(programs: 
         wait_until(lambda: host.value('palInstanceUp."shop"') == "false", "the shop is seen down")
         assert host.value('palInstanceRequests."shop"') == "99 requests"
         wait_until(lambda: host.value('palInstanceAge."shop"') not in {"0 seconds", ""}, "its values age")
+
+
+# --- Debian's snmpd in front ------------------------------------------------------------------------------------------
+
+V3 = ("-l", "authPriv", "-u", "ops", "-a", "SHA", "-A", "authpassphrase", "-x", "AES", "-X", "privpassphrase")
+
+
+@pytest.fixture
+def snmpd(programs: Runner, host: Host, tmp_path: Path) -> int:
+    """snmpd on a port of its own, with seed 000's lines for the host's socket; the port."""
+    port = free_port(socket.SOCK_DGRAM)
+    shipped = (ROOT / "deploy" / "snmpd" / "snmpd.conf").read_text()
+    shipped = shipped.replace("-c foo 127.0.0.1:2222", f"-c public 127.0.0.1:{host.port}")
+    user = "createUser ops SHA authpassphrase AES privpassphrase\nrouser ops authPriv .1\n"
+    config = tmp_path / "snmpd.conf"
+    config.write_text(f"agentaddress udp:127.0.0.1:{port}\nrocommunity front 127.0.0.1\n{user}{shipped}")
+    modules = "system_mib,sysORTable,proxy,vacm_conf,vacm_context,snmp_community,usmConf,usmUser"
+    programs.start(
+        "snmpd", "-f", "-Lo", "-C", "-c", str(config), "-I", modules,
+        environ={"MIBS": "", "SNMP_PERSISTENT_DIR": str(tmp_path / "snmpd")},
+    )  # fmt: skip
+    return port
+
+
+def through(port: int, tool: str, *words: str, version: str = "2c") -> str:
+    access = V3 if version == "3" else ("-c", "front")
+    done = run(
+        tool, "-v", version, *access, "-t", "2", "-r", "3", *words[:-1], f"127.0.0.1:{port}", words[-1],
+        check=False, env=NAMES,
+    )  # fmt: skip
+    return (done.stdout + done.stderr).strip()
+
+
+@pytest.mark.parametrize("version", ["1", "2c", "3"])
+def test_the_tables_through_snmpd(programs: Runner, host: Host, snmpd: int, version: str) -> None:
+    def ask(tool: str, *words: str) -> str:
+        return through(snmpd, tool, *words, version=version)
+
+    with stand_in(programs.runtime, "shop") as one:
+        wait_until(lambda: ask("snmpget", "-Oqv", 'PALATINE-MIB::palInstanceUp."shop"') == "true", "the shop")
+        assert ask("snmpgetnext", "-OSq", "PALATINE-MIB::palInstanceUp") == 'PALATINE-MIB::palInstanceUp."shop" true'
+        walk = ask("snmpwalk", "-OSq", "PALATINE-MIB::palWorkerTable")
+        assert walk.count("palWorkerPid.") == 4
+        assert walk.count("palWorkerRequests.") == (0 if version == "1" else 4)
+        table = ask("snmptable", "-Ci", "-CH", "-Cf", "|", "PALATINE-MIB::palSocketTable")
+        assert table.split("|")[0] == '"shop".1'
+        if version != "1":
+            assert ask("snmpbulkwalk", "-OSq", "PALATINE-MIB::palWorkerTable") == walk
+        if version == "3":
+            set_requests(one.segment, 0, 7)
+            host.agent.stop(signal.SIGKILL)
+            host.start()
+            name = 'PALATINE-MIB::palInstanceRequests."shop"'
+            wait_until(lambda: ask("snmpget", "-Oqv", name) == "7 requests", "the agent is asked again")

@@ -1,6 +1,7 @@
 """Every name of uWSGI 2.0.31's module: it works, or says what to use instead; the decorators over them."""
 
 import re
+from pathlib import Path
 from urllib.parse import quote
 
 from api_app import CALLING_APP, call, events, wait_event
@@ -44,6 +45,12 @@ def test_every_name_is_there(programs: Runner) -> None:
         answer = call(server, f"uwsgi.{name}(1, 2)")
         assert re.match(rf"NotImplementedError: uwsgi\.{name} is not served by palatine: use ", answer)
     print(f"{len(theirs)} names, {len(refused.functions())} of them refused: {', '.join(sorted(refused.functions()))}")
+
+
+def test_the_reference_names_them_all() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
+    refusals = page.partition("Refused,")[2].partition("##")[0]
+    assert set(re.findall(r"`(\w+)`", refusals)) - {"NotImplementedError"} == set(refused.functions())
 
 
 def test_facts(programs: Runner) -> None:

@@ -39,6 +39,9 @@ _REMEDIES: Final = {
 }
 _LOOKUP_REMEDY: Final = "the name is not known here; see `getent ahosts`, or write the address"
 
+#: A family and a socket address of it, or which of systemd's sockets.
+_Where = tuple[Any, Any]
+
 _log = structlog.get_logger()
 
 
@@ -49,52 +52,57 @@ class HostSockets:
         self._nursery = nursery
         self._tally = tally
         self._door = door
-        self._served: dict[str, list[tuple[Endpoint, trio.CancelScope]]] = {}
+        self._served: dict[_Where, tuple[Endpoint, trio.CancelScope]] = {}
 
     async def listen(self, document: Document, addresses: Sequence[str]) -> None:
-        """Serve these addresses, and no others but systemd's.
+        """Serve these addresses, and no others but systemd's; names are looked up anew.
 
         ConfigError for one that cannot be bound, and then nothing has changed.
         """
-        opened: dict[str, list[socket.socket]] = {}
+        wanted: dict[_Where, str] = {}
+        opened: dict[_Where, socket.socket] = {}
         try:
             for index, address in enumerate(addresses):
-                if address not in self._served and address not in opened:
-                    opened[address] = []
-                    try:
-                        await _bind(address, opened[address])
-                    except OSError as error:
-                        raise document.error(("listen", index), _refusal(address, error)) from error
+                try:
+                    for where in await _meant(address):
+                        if wanted.setdefault(where, address) == address and where not in self._served:
+                            opened[where] = _bound(where)
+                except OSError as error:
+                    raise document.error(("listen", index), _refusal(address, error)) from error
         except BaseException:
-            _close([one for some in opened.values() for one in some])
+            _close([*opened.values()])
             raise
-        for address in set(self._served) - {*addresses, INHERITED}:
-            self._end(address)
-        for address, sockets in opened.items():
-            self.serve(address, sockets)
+        for where in {*self._served} - {*wanted}:
+            if where[0] != INHERITED:
+                self._end(where)
+        for where, sock in opened.items():
+            self._serve(where, wanted[where], sock)
 
-    def serve(self, name: str, sockets: Sequence[socket.socket]) -> None:
-        """Serve bound sockets under one name; owns them from here on."""
-        for sock in sockets:
-            endpoint, scope = Endpoint(sock, name, self._tally, self._door), trio.CancelScope()
-            self._served.setdefault(name, []).append((endpoint, scope))
-            self._tally.add("endpoints")
-            self._nursery.start_soon(self._keep_serving, endpoint, scope)
+    def inherit(self, sockets: Sequence[socket.socket]) -> None:
+        """Serve the sockets systemd handed over until the end; owns them from here on."""
+        for number, sock in enumerate(sockets):
+            self._serve((INHERITED, number), INHERITED, sock)
+
+    def _serve(self, where: _Where, name: str, sock: socket.socket) -> None:
+        endpoint, scope = Endpoint(sock, name, self._tally, self._door), trio.CancelScope()
+        self._served[where] = endpoint, scope
+        self._tally.add("endpoints")
+        self._nursery.start_soon(self._keep_serving, endpoint, scope)
 
     def statistics(self) -> list[dict[str, Any]]:
         """What is served, for `ctl status`."""
-        return [{"host": True, **endpoint.statistics()} for some in self._served.values() for endpoint, _ in some]
+        return [{"host": True, **endpoint.statistics()} for endpoint, _ in self._served.values()]
 
     def close(self) -> None:
         """Let go of all sockets."""
-        for name in list(self._served):
-            self._end(name)
+        for where in list(self._served):
+            self._end(where)
 
-    def _end(self, name: str) -> None:
-        for endpoint, scope in self._served.pop(name):
-            scope.cancel()
-            endpoint.__exit__()
-            self._tally.add("endpoints", -1)
+    def _end(self, where: _Where) -> None:
+        endpoint, scope = self._served.pop(where)
+        scope.cancel()
+        endpoint.__exit__()
+        self._tally.add("endpoints", -1)
 
     async def _keep_serving(self, endpoint: Endpoint, scope: trio.CancelScope) -> None:
         with scope:
@@ -106,16 +114,25 @@ class HostSockets:
                 await trio.sleep(_RETRY_SECONDS)
 
 
-async def _bind(address: str, opened: list[socket.socket]) -> None:
-    """Bind a UDP socket for each address a name stands for. OSError (gaierror for an unknown name)."""
+async def _meant(address: str) -> list[_Where]:
+    """The families and socket addresses a name stands for. OSError (gaierror for an unknown name)."""
     host, port = parse_address(address)
     found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE)
-    for family, kind, _, _, where in dict.fromkeys(found):
-        sock = socket.socket(family, kind | socket.SOCK_CLOEXEC)
-        opened.append(sock)
+    return list(dict.fromkeys((family, where) for family, _, _, _, where in found))
+
+
+def _bound(where: _Where) -> socket.socket:
+    """A UDP socket there; OSError if it cannot be had."""
+    family, address = where
+    sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    try:
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind(where)
+        sock.bind(address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def _refusal(address: str, error: OSError) -> str:

@@ -20,7 +20,7 @@ from palatine_snmp_agent.host_scalars import Facts
 from palatine_snmp_agent.host_views import HostViews
 from palatine_snmp_agent.inform_policy import Strangers
 from palatine_snmp_agent.instances import Instances
-from palatine_snmp_agent.listening import INHERITED, HostSockets, inherited_sockets
+from palatine_snmp_agent.listening import HostSockets, inherited_sockets
 from palatine_snmp_agent.notices import AUTHENTICATION_FAILURE, COLD_START, WARM_START, Notice
 from palatine_snmp_agent.notifier import Notifier, NotKeptError
 from palatine_snmp_agent.settings import Settings
@@ -78,7 +78,7 @@ class Service:
     async def start(self) -> None:
         """Serve, from here on until the nursery is cancelled. ConfigError for what cannot be."""
         ctx = self._ctx
-        self.host.serve(INHERITED, inherited_sockets(os.environ))
+        self.host.inherit(inherited_sockets(os.environ))
         await self._take_up()
         ctx.on_statistics(self._statistics)
         ctx.on_reload(self._reload)

@@ -157,6 +157,10 @@ async def test_a_restart_keeps_the_engine_and_a_reload_takes_up_users(programs: 
     again.send(signal.SIGHUP)
     wait_until(lambda: asked("snmpget", host.port, *v3("new", context="app"), NAME) == ONE, "the new user is known", 30)
     assert "Unknown user" in asked("snmpget", host.port, *v3("plain", context="app"), NAME)
+    host.config.write_text(text.replace("name: plain", "name: new").replace('["127.0.0.1:', '["localhost:'))
+    again.send(signal.SIGHUP)
+    wait_until(lambda: again.output().count('"config.reloaded"') == 2, "the same sockets, by name", 30)
+    assert asked("snmpget", host.port, *v3("new", context="app"), NAME) == ONE
     host.config.write_text(text.replace('["127.0.0.1', '["192.0.2.77:1", "127.0.0.1'))
     again.send(signal.SIGHUP)
     refused = again.wait_for("config.refused", 30)

@@ -44,7 +44,7 @@ TARGETS = {
     "inform": 'community: trapper, inform: true, timeout: 1, address: "localhost:PORT"',
     "v3": 'version: v3, user: ops, address: "127.0.0.1:PORT"',
     "v3-inform": 'version: v3, user: inf, inform: true, timeout: 1, address: "127.0.0.1:PORT"',
-    "v3-open": 'version: v3, user: quiet, inform: true, timeout: 1, address: "127.0.0.1:PORT"',
+    "v3-open": 'version: v3, user: quiet, inform: true, timeout: 1, address: "[::1]:PORT"',
 }
 
 
@@ -69,7 +69,8 @@ class Scene:
         config = self.directory / "snmptrapd.conf"
         config.write_text(TRAPD)
         running = self.programs.start(
-            "snmptrapd", "-f", "-Lo", "-n", "-On", "-C", "-c", str(config), f"udp:127.0.0.1:{self.port}",
+            "snmptrapd", "-f", "-Lo", "-n", "-On", "-C", "-c", str(config),
+            f"udp:127.0.0.1:{self.port}", f"udp6:[::1]:{self.port}",
             environ={"MIBS": "", "SNMP_PERSISTENT_DIR": str(self.directory / "snmptrapd")},
         )  # fmt: skip
         running.wait_for("NET-SNMP version", 30)

@@ -188,3 +188,44 @@ def test_cores_that_do_not_divide_among_workers_are_refused() -> None:
 def test_no_workers_and_no_values_are_a_view_of_one_cell() -> None:
     view = instance_view(Odd())
     assert there(view) == {"1.1": snmp.counter64(0)}
+
+
+METRICS: list[tuple[dict[str, str], int]] = [
+    ({"name": "core.busy_workers", "oid": "5.3", "type": "gauge"}, -3),
+    ({"name": "core.overloaded", "oid": "5.5", "type": "counter"}, -3),
+    ({"name": "worker.1.delta_requests", "oid": "3.1.2", "type": "absolute"}, 7),
+    ({"name": "busy", "oid": "5.3", "type": "alias"}, 99),
+    ({"name": "mine", "oid": "100.100.100", "type": "gauge"}, 2**32 + 5),
+    ({"name": "single", "oid": "9", "type": "counter"}, 4),
+    ({"name": "as uWSGI's own", "oid": "1.2", "type": "counter"}, 1),
+    ({"name": "none", "oid": "", "type": "counter"}, 1),
+    ({"name": "garbage", "oid": "5.x", "type": "counter"}, 1),
+    ({"name": "too large", "oid": "5.99999999999", "type": "counter"}, 1),
+    ({"name": "negative", "oid": "5.-1", "type": "counter"}, 1),
+    ({"name": "long", "oid": ".".join(["1"] * 200), "type": "counter"}, 1),
+    ({}, 1),
+]
+
+
+def test_metrics_are_at_their_own_names(tmp_path: Path) -> None:
+    rows = {"cores": 1, "workers": 1, "slots": 1, "snmp_values": 1, "metrics": len(METRICS)}
+    segment = Segment.create(tmp_path / "seg", INSTANCE, rows, {"metrics": [labels for labels, _ in METRICS]})
+    for row, (_, value) in enumerate(METRICS):
+        segment.cells("metrics", row)[0] = value & U64
+    segment.publish()
+    with SegmentView.open(segment.path) as reader:
+        view = instance_view(reader)
+        assert there(view) == {
+            "1.1": snmp.counter64(0),
+            "1.31": snmp.counter64(0),
+            "3.1.2": snmp.counter64(7),
+            "5.3": snmp.gauge32(-3),
+            "5.5": snmp.counter64(-3),
+            "9": snmp.counter64(4),
+            "100.100.100": snmp.gauge32(5),
+        }
+        assert look(view, "5.3") == bytes.fromhex("4204fffffffd")
+        assert look(view, "5.4") == snmp.NO_SUCH_OBJECT
+        segment.cells("metrics", 2)[0] = 8
+        assert look(view, "3.1.2") == snmp.counter64(8)
+    segment.close(unlink=True)

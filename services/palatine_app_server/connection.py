@@ -419,7 +419,7 @@ def unnamed_file() -> IO[bytes]:
     directory = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - without a name there is nothing to guess
     try:
         return open(os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600), "w+b")
-    except OSError:  # a file system that does not know it
+    except OSError:  # no such directory, or a file system that does not know it: tempfile finds another
         from tempfile import TemporaryFile  # a third of a megabyte, for the few
 
-        return TemporaryFile(dir=directory)
+        return TemporaryFile()

@@ -1,7 +1,9 @@
 """A connection as a state machine: its clocks, its limits, and what it does with a client that does not read."""
 
+import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,7 @@ from palatine_app_server.connection import (
     Limits,
     Listener,
     Next,
+    unnamed_file,
 )
 
 LIMITS = Limits(
@@ -214,3 +217,14 @@ def test_a_body_that_is_not_read_is_dropped_with_the_request(line: Line) -> None
     assert body is not None
     assert body.closed
     assert line.connection.environ == {}
+
+
+@pytest.mark.parametrize("directory", ["", "missing"])
+def test_a_long_body_leaves_no_name_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, directory: str) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / directory))
+    with unnamed_file() as file:
+        file.write(b"hello")
+        file.seek(0)
+        assert file.read() == b"hello"
+        assert os.fstat(file.fileno()).st_nlink == 0
+    assert list(tmp_path.iterdir()) == []

@@ -4,12 +4,16 @@ import os
 import sys
 import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from palatine_app_server import loader
+from palatine_app_server.front_settings import FrontSettings
 from palatine_app_server.loader import AppError, AppSource
+
+if TYPE_CHECKING:
+    from palatine_app_server.request import Handler
 
 WsgiApp = Callable[..., Any]
 
@@ -19,6 +23,21 @@ class App(NamedTuple):
 
     mountpoint: str
     call: WsgiApp
+
+
+def made(settings: FrontSettings, source: AppSource, loaded: Sequence[App]) -> "WsgiApp | Handler | None":
+    """What a worker calls: the app itself where there is nothing else to do, None where there is no app."""
+    plain = len(loaded) <= 1 and all(app.mountpoint == "" for app in loaded) and not source.no_default
+    if plain and not settings.wanted:
+        return loaded[0].call if loaded else None
+    # where nobody asks for it, none of it is in memory
+    if settings.routes is not None:
+        from palatine_app_server.routed_front import RoutedFront
+
+        return RoutedFront(settings, source, loaded)
+    from palatine_app_server.front import Front
+
+    return Front(settings, source, loaded)
 
 
 def load_all(source: AppSource) -> list[App]:

@@ -14,21 +14,9 @@ from palatine_app_server.file_parts import FilePart, FileSlice
 from palatine_app_server.front_settings import FrontSettings
 from palatine_app_server.loader import AppSource
 from palatine_app_server.mounts import NOBODY, Mounts
-from palatine_app_server.request import Core, Handler, WsgiApp, log
+from palatine_app_server.request import Core, Handler, log
 from palatine_app_server.response import FileWrapper, Response
 from palatine_app_server.static_files import Answer, StaticFiles
-
-
-def made(settings: FrontSettings, source: AppSource, apps: Sequence[App]) -> "WsgiApp | Handler | None":
-    """What a worker calls: the app itself where there is nothing else to do, None where there is no app."""
-    if settings.routes is not None:
-        from palatine_app_server.routed_front import RoutedFront  # where nobody routes, none of it is in memory
-
-        return RoutedFront(settings, source, apps)
-    plain = len(apps) <= 1 and all(app.mountpoint == "" for app in apps) and not source.no_default
-    if settings.wanted or not plain:
-        return Front(settings, source, apps)
-    return apps[0].call if apps else None
 
 
 class Front(Handler):

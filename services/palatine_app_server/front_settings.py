@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 from palatine.config import Config
 from palatine.errors import ConfigError
 from palatine_app_server.header_edits import HeaderEdits, parse_header
-from palatine_app_server.static_files import Expiry, StaticSettings
+from palatine_app_server.static_settings import Expiry, StaticSettings
 
 if TYPE_CHECKING:
     from palatine_app_server.route_grammar import Routes

@@ -18,16 +18,16 @@ import signal
 import socket
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 from palatine import exits
 from palatine.counters import Segment
-from palatine_app_server import apps, channel, foundation, front, hooks, linux, loader, titles
+from palatine_app_server import apps, channel, foundation, hooks, linux, loader, titles
 from palatine_app_server.api import Api, ApiSettings
 from palatine_app_server.commons import Commons
+from palatine_app_server.last_words import print_exc
 from palatine_app_server.ledger import Ledger
 from palatine_app_server.logs import Ends
 from palatine_app_server.request import Handler, WorkerSettings, WsgiApp
@@ -55,7 +55,7 @@ def run(inheritance: Inheritance, orders: socket.socket) -> NoReturn:
     try:
         code = _live(inheritance, orders)
     except BaseException:  # noqa: BLE001 - nothing may climb into the master's frames
-        traceback.print_exc()
+        print_exc()
         code = exits.FAILURE
     os._exit(code)
 
@@ -134,7 +134,7 @@ def _fork_twice(
         channel.send(inheritance.master, {"op": "stop"})
         code = exits.FAILURE
     except BaseException:  # noqa: BLE001 - nothing may climb into the zygote's frames
-        traceback.print_exc()
+        print_exc()
         code = exits.FAILURE
     leave(code, api.run_atexit)
 
@@ -261,12 +261,12 @@ def _load(settings: AppSettings) -> WsgiApp | Handler | None:
     hooks.run(settings.process.hooks_at("post-app"), "post-app")
     if settings.app.chdir2:
         os.chdir(settings.app.chdir2)
-    return front.made(settings.front, settings.app, loaded)
+    return apps.made(settings.front, settings.app, loaded)
 
 
 def _report(error: loader.AppError | hooks.HookError) -> None:
     if error.__cause__ is not None:
-        traceback.print_exception(error.__cause__)
+        sys.__excepthook__(type(error.__cause__), error.__cause__, error.__cause__.__traceback__)
     sys.stderr.write(f"unable to load app 0 (mountpoint='') ({error})\n")
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from palatine_app_server import http_ranges, mime_types
 from palatine_app_server.http_ranges import Slice
-from palatine_app_server.static_files import Answer, Expiry, StaticFiles, StaticSettings
+from palatine_app_server.static_files import Answer, StaticFiles
+from palatine_app_server.static_settings import Expiry, StaticSettings
 
 NOW = 1_800_000_000.0
 MTIME = 1_700_000_000

@@ -1,3 +1,5 @@
+import hmac
+
 import pytest
 
 from palatine.codec import snmp_v3, usm
@@ -42,6 +44,13 @@ def test_what_is_sealed_can_be_opened_and_nothing_in_it_changed(auth: str, priv:
             assert not usm.authentic(changed, snmp_v3.read_message(changed), keys), at
         except ProtocolError:
             continue
+
+
+@pytest.mark.parametrize("auth", usm.AUTHS.values())
+def test_a_mac_is_hmac(auth: usm.Auth) -> None:
+    for octets in (b"", b"x", bytes(1000)):
+        key = usm.localized(auth.hash, b"key", ENGINE)
+        assert usm.Mac(auth.hash, key).digest(octets) == hmac.digest(key, octets, auth.hash)
 
 
 def test_a_digest_is_looked_for_at_its_place_and_never_missing() -> None:

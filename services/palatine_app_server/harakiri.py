@@ -47,6 +47,15 @@ class DeadlineWatch:
         with SegmentView.open(self._segment.path) as view:
             return view.text("activity", self._row(late.worker, late.core), late.bank).decode("latin-1")
 
+    def running(self, worker: int, bank: int) -> list[str]:
+        """Method and URI of each request this worker is in."""
+        found = []
+        for core in range(self._threads):
+            if self._segment.cells("cores", self._row(worker, core), bank)[self._in_request]:
+                text = self.activity(OverdueRequest(worker, core, bank, 0, 0.0))
+                found.append(" ".join(text.split("\0")[:2]))
+        return found
+
     def announce(self, late: OverdueRequest, pid: int, logs: Logs, *, verbose: bool) -> None:
         """UWSGI's lines about a worker that is about to be killed."""
         method, uri, _host, peer = (self.activity(late).split("\0") + [""] * 4)[:4]

@@ -114,6 +114,7 @@ class Master:
             inheritance=self._heritage.of, in_child=self._in_child,
             on_ready=self._on_ready, on_fatal=self._give_up,
             on_aide=self._crew.spawned, on_zygote_gone=self._crew.zygote_gone,
+            on_crash=self._tell_of_crash,
         )  # fmt: skip
         self._server = self._segment.cells("server")
         self._scaling = Scaling(
@@ -130,7 +131,7 @@ class Master:
         self._parts += optional_parts.chosen(
             settings, self._segment, self._logs,
             commons=self._commons, orders=self._orders, crew=self._crew, environ=self._app_environ(settings),
-            cwd=self._words.cwd, raise_alarm=self._raise,
+            cwd=self._words.cwd, raise_alarm=self._raise, loop=self._loop,
         )  # fmt: skip
         standing = StandingOrders(
             settings.process, self._orders, self._scaling, self._logs, self._loop,
@@ -350,6 +351,10 @@ class Master:
         if any(known.name == alarm for known in self._settings.alarms.alarms):
             self._count("alarms_raised")
             self._link.post({"op": "raise", "alarm": alarm, "message": message, "source": source})
+
+    def _tell_of_crash(self, text: str) -> None:
+        for alarm in self._settings.process.crash_alarms:
+            self._raise(alarm, text, "segfault")
 
     def _has_news(self, settings: AppSettings) -> bool:
         """Whether the alarm-daemon is to hear of this instance: of its alarms, or that there are none any more."""

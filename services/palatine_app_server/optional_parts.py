@@ -7,6 +7,7 @@ from palatine.counters import Segment
 from palatine_app_server.commons import Commons
 from palatine_app_server.crew import MULE, SPOOLER, Crew
 from palatine_app_server.logs import Logs
+from palatine_app_server.loop import Loop
 from palatine_app_server.orders import Orders
 from palatine_app_server.part import Part
 from palatine_app_server.settings import AppSettings
@@ -23,6 +24,7 @@ def chosen(
     crew: Crew,
     environ: Mapping[str, str],
     cwd: str,
+    loop: Loop,
     raise_alarm: Callable[[str, str, str], None],
 ) -> Iterator[Part]:
     """Those `settings` ask for; what they start gets the app's `environ`, and paths begin in `cwd`."""
@@ -33,6 +35,10 @@ def chosen(
         yield Attached(
             settings.process.daemons, segment, logs, environ=environ, mercy=mercy, on_control=orders.stop_now
         )
+    if settings.process.fd_alarms:
+        from palatine_app_server.alarm_fds import AlarmFds
+
+        yield AlarmFds(settings.process.fd_alarms, loop, raise_alarm, logs.say)
     features = settings.features
     aides = [*(Touch(path, MULE) for path in features.mules.touches)]
     aides += [Touch(path, SPOOLER) for path in features.spoolers.touches]

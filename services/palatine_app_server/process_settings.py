@@ -7,9 +7,11 @@ import signal
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from palatine.config import Config
+from palatine.codec import alarm_grammar
+from palatine.config import Config, Option
 from palatine.errors import ConfigError
 from palatine_app_server import attached_settings, hooks
+from palatine_app_server.alarm_fds import FdAlarm
 from palatine_app_server.attached_settings import DaemonWish
 from palatine_app_server.hooks import EXEC_MOMENTS, MOMENTS, Hook
 from palatine_app_server.titles import TitleSettings
@@ -54,6 +56,8 @@ class ProcessSettings(NamedTuple):
     auto_reload: int = 0  # seconds
     auto_reload_ignored: tuple[str, ...] = ()
     exit_on_reload: bool = False
+    crash_alarms: tuple[str, ...] = ()
+    fd_alarms: tuple[FdAlarm, ...] = ()
     harakiri: HarakiriSettings = HarakiriSettings()
     daemons: tuple[DaemonWish, ...] = ()
     rights: Rights = Rights()
@@ -95,6 +99,10 @@ def read(config: Config) -> ProcessSettings:
         auto_reload=settings.integer("py-auto-reload", 0),
         auto_reload_ignored=_values(config, "py-auto-reload-ignore"),
         exit_on_reload=settings.flag("exit-on-reload"),
+        crash_alarms=tuple(
+            _known_alarm(config, option, option.value or "") for option in settings.items("alarm-segfault")
+        ),
+        fd_alarms=tuple(_fd_alarm(config, option) for option in settings.items("alarm-fd")),
         harakiri=HarakiriSettings(
             verbose=settings.flag("harakiri-verbose"),
             graceful_seconds=settings.integer("harakiri-graceful-timeout", 0),
@@ -106,6 +114,23 @@ def read(config: Config) -> ProcessSettings:
         background=settings.text("daemonize", "") or settings.text("daemonize2", "") or "",
         background_waits=settings.given("daemonize") is None,
     )
+
+
+def _fd_alarm(config: Config, option: Option) -> FdAlarm:
+    """`ALARM FD[:SIZE] MESSAGE`; the descriptor may be written as fd://N."""
+    words = (option.value or "").split(None, 2)
+    number, _, size = words[1].removeprefix("fd://").partition(":") if len(words) > 1 else ("", "", "")
+    if not number.isdigit() or (size and not size.isdigit()):
+        raise option.origin.error(f"alarm-fd takes an alarm, a descriptor and a message, not {option.value!r}")
+    alarm = _known_alarm(config, option, words[0])
+    return FdAlarm(alarm, int(number), int(size or 1), words[2] if len(words) > 2 else "")
+
+
+def _known_alarm(config: Config, option: Option, name: str) -> str:
+    known = {alarm_grammar.parse_alarm(each.value or "").name for each in config.settings.items("alarm")}
+    if name not in known:
+        raise option.origin.error(f"unknown alarm: {name}")
+    return name
 
 
 def _rights(config: Config) -> Rights:

@@ -8,7 +8,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from palatine import exits
 from palatine.counters import Segment
@@ -22,6 +22,9 @@ from palatine_app_server.reload_policy import Do, How
 from palatine_app_server.settings import AppSettings
 from palatine_app_server.slots import Slots
 from palatine_app_server.worker_policy import Life, Phase
+
+#: Signals by which a process ends for a fault of its own.
+_CRASHES: Final = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGSYS}
 
 
 class _Respawn(NamedTuple):
@@ -47,6 +50,7 @@ class Workforce:
         on_fatal: Callable[[int], None],
         on_aide: Callable[[str, int, int], None] = lambda _role, _number, _pid: None,
         on_zygote_gone: Callable[[], None] = lambda: None,
+        on_crash: Callable[[str], None] = lambda _text: None,
     ) -> None:
         self._settings = settings
         self._segment = segment
@@ -55,6 +59,7 @@ class Workforce:
         self._on_fatal = on_fatal
         self._on_aide = on_aide
         self._on_zygote_gone = on_zygote_gone
+        self._on_crash = on_crash
         self._nursery = Nursery(loop, logs, inheritance=inheritance, in_child=in_child, hear=self._obey)
         self._lives: dict[tuple[int, int], Life] = {}
         self._early_deaths: dict[int, int] = {}  # pids reaped before their "spawned" was read
@@ -354,9 +359,12 @@ class Workforce:
     def _worker_died(self, key: tuple[int, int], pid: int, status: int) -> None:
         generation, worker = key
         before = self._lives[key]
+        code = os.waitstatus_to_exitcode(status)
+        if -code in _CRASHES:
+            served = ", ".join(self._watch.running(worker, generation & 1)) or "no request"
+            self._on_crash(f"worker {worker} (pid: {pid}) {_words(status)}, in {served}")
         self.slots.died(worker, generation, pid, status)
         self.harakiri.forget(pid)
-        code = os.waitstatus_to_exitcode(status)
         self._life_event(key, worker_policy.Died(status, f"DAMN ! worker {worker} (pid: {pid}) {_words(status)}"))
         if before.last or before.phase is Phase.LEAVING:
             ended = "buried" if self.stopping else "killed successfully"

@@ -11,6 +11,7 @@ A worker or aide is forked twice, so that it becomes a child of the master (a su
 also when the zygote is gone.
 """
 
+import faulthandler
 import gc
 import io
 import os
@@ -63,6 +64,7 @@ def run(inheritance: Inheritance, orders: socket.socket) -> NoReturn:
 def _live(inheritance: Inheritance, orders: socket.socket) -> int:
     linux.die_with_parent(inheritance.master_pid)
     _own_signals()
+    faulthandler.enable(file=2, all_threads=True)  # inherited by every worker: a crash says where
     _own_streams(inheritance.log_ends(0).output)
     api = Api(
         inheritance.api, inheritance.segment, inheritance.master, inheritance.commons, generation=inheritance.generation

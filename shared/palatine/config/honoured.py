@@ -26,7 +26,7 @@ PROCESSES: Final = frozenset(
         "daemons-honour-stdin daemonize daemonize2 umask add-gid no-initgroups immediate-uid immediate-gid",
         "master-as-root",
         "harakiri-verbose harakiri-graceful-timeout harakiri-graceful-signal harakiri-queue-threshold",
-        "fs-reload fs-brutal-reload fs-signal",
+        "fs-reload fs-brutal-reload fs-signal alarm-segfault alarm-fd",
         "reload-on-exception reload-on-exception-repr reload-on-exception-type reload-on-exception-value",
     )
     for name in names.split()

@@ -1,0 +1,77 @@
+"""Constant load while workers are recycled, scaled, reloaded and killed; and what a crash leaves behind."""
+
+import os
+import signal
+
+from app_server import AppServer
+from load import Load
+from running import Runner, wait_until
+
+CRASH = """
+import ctypes
+def more(environ):
+    if environ["PATH_INFO"] == "/crash":
+        ctypes.string_at(0)
+"""
+
+
+def test_nobody_notices_reloads_recycling_and_scaling_at_once(programs: Runner) -> None:
+    fifo = programs.directory / "fifo"
+    words = ["--max-requests", "100", "--min-worker-lifetime", "0", "--cheaper", "1", "--cheaper-initial", "2"]
+    words += ["--cheaper-algo", "manual"]
+    server = AppServer(programs, *words, "--master-fifo", str(fifo), processes=3, threads=2, wait=False)
+    wait_until(lambda: server.state() == "ready", "ready", 30)
+    with Load(server, 3) as load:
+        for number in range(2, 12):
+            if number % 3:
+                server.running.send(signal.SIGHUP)
+            else:
+                fifo.write_text("c")
+            wait_until(lambda wanted=number: server.generation() >= wanted, f"generation {number}", 30)  # type: ignore[misc]
+            wait_until(lambda: server.state() == "ready", "ready", 30)
+            fifo.write_text("+-"[number % 2])
+    assert load.failures == []
+    assert load.answers > 500
+    output = server.running.output()
+    assert "DAMN" not in output
+    assert "NO MERCY" not in output
+    assert "Seeya!" in output
+    assert "cheaped." in output
+    assert server.server()["reload_failures"] == 0
+
+
+def test_nobody_notices_a_killed_zygote(programs: Runner) -> None:
+    server = AppServer(programs, "--max-requests", "50", "--min-worker-lifetime", "0", processes=2)
+    with Load(server, 2) as load:
+        for _ in range(3):
+            zygote = server.zygote()
+            os.kill(zygote, signal.SIGKILL)
+            server.wait_other_zygote(zygote)
+    assert load.failures == []
+
+
+def test_a_crash_says_where_and_raises_an_alarm(programs: Runner) -> None:
+    words = ["--alarm", "tell log:crashed", "--alarm-segfault", "tell"]
+    server = AppServer(programs, *words, app=CRASH)
+    (pid,) = server.pids()
+    with server.connect() as client:
+        client.send(b"GET /crash HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert client.rest() == b""
+    server.wait_other_worker(pid)
+    output = server.running.wait_for(f"DAMN ! worker 1 (pid: {pid}) died, killed by signal 11")
+    assert "Fatal Python error: Segmentation fault" in output
+    assert 'app.py", line' in output
+    wait_until(lambda: server.server()["alarms_raised"] == 1, "the alarm", 30)
+
+
+def test_a_readable_descriptor_raises_an_alarm(programs: Runner) -> None:
+    reader, writer = os.pipe()
+    try:
+        words = ["--alarm", "tell log:fd", "--alarm-fd", f"tell {reader}:8 somebody wrote"]
+        server = AppServer(programs, *words, "--alarm-fd", "tell 999 nobody", pass_fds=(reader,))
+        assert "alarm-fd: descriptor 999: Bad file descriptor" in server.running.output()
+        os.write(writer, b"12345678")
+        wait_until(lambda: server.server()["alarms_raised"] == 1, "the alarm", 30)
+    finally:
+        os.close(reader)
+        os.close(writer)

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from palatine_app_server import http_ranges, mime_types
 from palatine_app_server.http_ranges import Slice
@@ -45,12 +47,12 @@ def ask(
     root: Path, path: str, method: str = "GET", complaints: list[str] | None = None, **options: Any
 ) -> Answer | None:
     headers = {name: value for name, value in options.items() if name.startswith("HTTP_") or name == "DOCUMENT_ROOT"}
-    settings = {name: value for name, value in options.items() if name not in headers}
-    settings.setdefault("maps", (("/s", str(root / "www"), False),))
+    chosen = {name: value for name, value in options.items() if name not in headers}
+    chosen.setdefault("maps", (("/s", str(root / "www"), False),))
     types = root / "mime.types"
     types.write_text("# types\ntext/plain txt text\ntext/css css # and more\ntext/html html\n")
     lines: list[str] = [] if complaints is None else complaints
-    files = StaticFiles(StaticSettings(mime_files=(str(types),), **settings), lines.append)
+    files = StaticFiles(StaticSettings(mime_files=(str(types),), **chosen), lines.append)
     return files.answer({"REQUEST_METHOD": method, "PATH_INFO": path, "REQUEST_URI": path, **headers}, NOW)
 
 
@@ -244,3 +246,22 @@ def test_types_without_a_table_of_the_machine(monkeypatch: pytest.MonkeyPatch) -
     table = mime_types.read(())
     assert table[mime_types.ending_of("/a/b.css")] == "text/css"
     assert [mime_types.ending_of(name) for name in ("a", "a.", ".b/c", "a.b.c", "a.b-c")] == ["", "", "", "c", ""]
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    parts=st.lists(
+        st.sampled_from(
+            ["..", ".", "", "a.txt", "sub", "out", "key", "ok", "inside", "outside", "www-secret", "%2e", "~"]
+        )
+        | st.text(st.characters(max_codepoint=255, exclude_characters="\0"), max_size=5),
+        max_size=8,
+    )
+)
+def test_whatever_is_asked_for_lies_below(root: Path, parts: list[str]) -> None:
+    files = StaticFiles(StaticSettings(maps=(("/s", str(root / "www"), False),)), lambda _line: None)
+    path = "/s/" + "/".join(parts)
+    answer = files.answer({"REQUEST_METHOD": "GET", "PATH_INFO": path, "REQUEST_URI": "/"}, NOW)
+    if answer is not None:
+        assert Path(answer.path).resolve().is_relative_to(root / "www")
+        assert Path(answer.path).is_file()

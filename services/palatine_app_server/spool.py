@@ -17,6 +17,8 @@ from palatine.codec.uwsgi_packet import HEADER_BYTES, PacketHeader, encode_heade
 from palatine.counters import ofd
 from palatine.errors import ProtocolError
 
+#: What a spooler function returns, uWSGI's numbers.
+SPOOL_OK, SPOOL_RETRY, SPOOL_IGNORE = -2, -1, 0
 MODIFIER: Final = 17
 PREFIX: Final = "uwsgi_spoolfile_on_"
 #: The packet's length is 16 bits; what is larger goes into the body.

@@ -18,8 +18,6 @@ from palatine_app_server.aide import Aide
 from palatine_app_server.feature_settings import SpoolerSettings
 from palatine_app_server.last_words import print_exc
 
-#: What a spooler function returns, uWSGI's numbers.
-SPOOL_OK, SPOOL_RETRY, SPOOL_IGNORE = -2, -1, 0
 _LOWEST_PRIORITY: Final = 20
 
 
@@ -111,10 +109,10 @@ class Spooler:
         with self._aide.working():
             self._aide.store("running", 1)
             result = _called(function, task.as_dict(name))
-            if result != SPOOL_IGNORE:
+            if result != spool.SPOOL_IGNORE:
                 self._done += 1
-                self._aide.count("tasks" if result == SPOOL_OK else "failures")
-            if result == SPOOL_OK:
+                self._aide.count("tasks" if result == spool.SPOOL_OK else "failures")
+            if result == spool.SPOOL_OK:
                 self._say(f"done with task {name} after {int(time.time() - started)} seconds")
                 os.unlink(path)
             self._aide.store("running", 0)
@@ -155,8 +153,8 @@ def _called(function: Callable[[dict[Any, Any]], Any], arguments: dict[Any, Any]
         result = function(arguments)
     except Exception:  # noqa: BLE001 - the app's; the task stays
         print_exc()
-        return SPOOL_RETRY
-    return result if isinstance(result, int) else SPOOL_RETRY
+        return spool.SPOOL_RETRY
+    return result if isinstance(result, int) else spool.SPOOL_RETRY
 
 
 def _import_all(names: tuple[str, ...]) -> None:

@@ -2,12 +2,14 @@
 
 import socket
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from palatine_app_server import channel
-from palatine_app_server.aide import Aide
-from palatine_app_server.mule import Mule
 from palatine_app_server.request import Core
+
+if TYPE_CHECKING:  # loaded only where there are mules or spoolers
+    from palatine_app_server.aide import Aide
+    from palatine_app_server.mule import Mule
 
 
 class Seat:

@@ -9,7 +9,6 @@ from typing import Any
 from palatine.counters import Segment
 from palatine.errors import ProtocolError
 from palatine_app_server import spool
-from palatine_app_server.spooler import SPOOL_IGNORE, SPOOL_OK, SPOOL_RETRY
 from palatine_app_server.uwsgi_module import arguments
 from palatine_app_server.uwsgi_module.seat import Seat
 
@@ -26,9 +25,9 @@ class Spooling:
     def functions(self) -> dict[str, Any]:
         """What the module offers; without a spooler `spool` does not exist, as in uWSGI."""
         always: dict[str, Any] = {
-            "SPOOL_OK": SPOOL_OK,
-            "SPOOL_RETRY": SPOOL_RETRY,
-            "SPOOL_IGNORE": SPOOL_IGNORE,
+            "SPOOL_OK": spool.SPOOL_OK,
+            "SPOOL_RETRY": spool.SPOOL_RETRY,
+            "SPOOL_IGNORE": spool.SPOOL_IGNORE,
             "i_am_the_spooler": lambda: True if self._seat.spooler else None,
             "spoolers": tuple(os.fsencode(directory) for directory in self._directories),
         }

@@ -66,7 +66,7 @@ def test_facts(programs: Runner) -> None:
     assert call(server, "abs(uwsgi.micros() - time.time_ns() // 1000) < 10**7") is True
     assert call(server, "uwsgi.logsize()") > 0
     assert call(server, "(uwsgi.pidfile, len(uwsgi.sockets))") == (b"pid", 1)
-    assert call(server, "uwsgi.setprocname('renamed') or open('/proc/self/comm').read()") == "renamed\n"
+    assert call(server, "uwsgi.setprocname('renamed') or open('/proc/thread-self/comm').read()") == "renamed\n"
     packet = server.home / "packet"
     packet.write_bytes(b"\0\x06\0\0\x01\0a\x01\0001body")
     assert call(server, f"uwsgi.parsefile({str(packet)!r})") == {b"a": b"1"}

@@ -199,3 +199,11 @@ def test_touched_files_replace_mules_and_spoolers_and_the_configs_timers_run(pro
     wait_until(lambda: server.read("spoolers")[0]["pid"] not in {0, spooler}, "another spooler", 30)
     assert server.generation() == 1
     wait_event(server, "timer 9")
+
+
+def test_nobody_outlives_a_killed_master(programs: Runner) -> None:
+    server = AppServer(programs, "--mules", "1", "--spooler", "spool", app=APP)
+    (mule,) = wait_mules(server)
+    spooler = wait_until(lambda: server.read("spoolers")[0]["pid"], "the spooler")
+    os.kill(server.pid, signal.SIGKILL)
+    wait_until(lambda: not alive(mule) and not alive(spooler), "their end")

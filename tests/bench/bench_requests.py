@@ -177,16 +177,27 @@ def first_answer(address: str, running: Running, began: float) -> float:
     return wait_until(answered, "the first answer", 10)
 
 
+def start(
+    programs: Runner, program: str, words: list[str], address: str, environ: dict[str, str]
+) -> tuple[Running, float]:
+    """The program, and the seconds to its first answer."""
+    began = time.monotonic()
+    process = programs.start(program, *words, environ=environ)
+    return process, first_answer(address, process, began)
+
+
 @contextlib.contextmanager
 def running(programs: Runner, wanted: list[Server], *, log: bool) -> Iterator[dict[str, tuple[Server, int, str]]]:
     """All servers at once: (server, leader, address) by label."""
     started: dict[str, tuple[Server, int, str]] = {}
     for server in wanted:
         address = f"127.0.0.1:{free_port()}"
-        began = time.monotonic()
+        # bytecode is there from the second start on, whatever the environment of whoever runs this says
+        bytecode = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(programs.directory / "bytecode")}
         try:
-            process = programs.start(server.program, *server.command(address, log))
-            seconds = first_answer(address, process, began)
+            process, seconds = start(programs, server.program, server.command(address, log), address, bytecode)
+            process.stop()
+            process, seconds = start(programs, server.program, server.command(address, log), address, bytecode)
         except (AssertionError, OSError) as error:
             print(f"{server.label:18} missing: {str(error).splitlines()[0][:80]}")
             continue

@@ -4,7 +4,7 @@ Names, types and order: spec/server.md 3.2 and its captures.
 """
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from palatine_stats_exporter.board import Facts
 
@@ -44,7 +44,9 @@ class Metric(NamedTuple):
 def metrics(facts: Facts) -> list[Metric]:
     """All metrics of an instance, in uWSGI's order."""
     if facts.metrics:
-        return [Metric(str(row["name"]), int(row.get("type", 0)), int(row.get("value", 0))) for row in facts.metrics]
+        return [
+            Metric(str(row.get("name", "")), _number(row.get("type")), row.get("value", 0)) for row in facts.metrics
+        ]
     return list(_builtin(facts))
 
 
@@ -81,6 +83,11 @@ def _of_worker(facts: Facts, row: int) -> Iterator[Metric]:
         for name in _CORE:
             value = cores[name][row * facts.cores + core]
             yield Metric(f"worker.{row + 1}.core.{core}.{name}", COUNTER, value)
+
+
+def _number(label: Any) -> int:
+    """A label of a segment we do not trust."""
+    return label if isinstance(label, int) else COUNTER
 
 
 def _numbers(facts: Facts, column: str) -> list[int]:

@@ -20,12 +20,16 @@ from palatine.handoff_client import fetch_offers
 from palatine_stats_exporter.board import Facts
 from palatine_stats_exporter.instances import DAEMON
 from palatine_stats_exporter.push.record import Record, Tally
+from palatine_stats_exporter.push.turns import ToAsyncio, Turn
 from palatine_stats_exporter.push.uwsgi_formats import Wish
-from palatine_stats_exporter.push.uwsgi_pushers import Pusher, ToAsyncio, Turn, pusher_for
+from palatine_stats_exporter.push.uwsgi_pushers import Pusher, pusher_for
 
 KIND: Final = "stats-push"
 #: Seconds after which a master that could not be asked is asked again: first, longest.
 _RETRY_SECONDS: Final = (0.1, 5.0)
+
+#: Threads one instance's connections and files may take, however long they hang.
+_THREADS: Final = 4
 
 _log = structlog.get_logger()
 
@@ -74,11 +78,12 @@ class AppPushes:
     async def _serve(self, ref: InstanceRef) -> None:
         """Push for one master until it closes the handoff."""
         with await fetch_offers(ref.path, DAEMON, [KIND]) as handoff:
+            limiter = trio.CapacityLimiter(_THREADS)
             try:
                 async with trio.open_nursery() as nursery:
                     number = 0
                     while handoff.offers:
-                        nursery.start_soon(self._push, ref, number, handoff.offers.pop(0))
+                        nursery.start_soon(self._push, ref, number, handoff.offers.pop(0), limiter)
                         number += 1
                     await handoff.wait_closed()
                     nursery.cancel_scope.cancel()
@@ -86,7 +91,7 @@ class AppPushes:
                 for key in [key for key in self._records if key[0] == ref.name]:
                     del self._records[key]
 
-    async def _push(self, ref: InstanceRef, number: int, offer: Offer) -> None:
+    async def _push(self, ref: InstanceRef, number: int, offer: Offer, limiter: trio.CapacityLimiter) -> None:
         """Push for one wish, at once and then every so often."""
         record = self._records[ref.name, number] = Record(f"{ref.name} {offer.name}", self._tally)
         descriptors = _Descriptors(ref, number, offer)
@@ -98,19 +103,25 @@ class AppPushes:
             _log.warning("push.refused", target=record.target, reason=str(error))
             return
         try:
-            await self._rounds(ref, wish, pusher, descriptors, record)
+            await self._rounds(ref, wish, pusher, descriptors, record, limiter)
         finally:
             pusher.close()
             descriptors.close()
 
     async def _rounds(
-        self, ref: InstanceRef, wish: Wish, pusher: Pusher, descriptors: "_Descriptors", record: Record
+        self,
+        ref: InstanceRef,
+        wish: Wish,
+        pusher: Pusher,
+        descriptors: "_Descriptors",
+        record: Record,
+        limiter: trio.CapacityLimiter,
     ) -> None:
         while True:
             began = trio.current_time()
             facts = self._one(ref.name)
             if facts is not None and facts.alive:
-                record.note(await pusher.push(Turn(ref, facts, descriptors.take, self._to_asyncio)))
+                record.note(await pusher.push(Turn(ref, facts, descriptors.take, self._to_asyncio, limiter)))
             await trio.sleep_until(began + wish.seconds)
 
 

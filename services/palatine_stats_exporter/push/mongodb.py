@@ -12,8 +12,8 @@ from pymongo.errors import PyMongoError
 
 from palatine.errors import PalatineError
 from palatine_stats_exporter.push.retry_policy import Failed, Outcome, Sent
+from palatine_stats_exporter.push.turns import Turn
 from palatine_stats_exporter.push.uwsgi_formats import Wish
-from palatine_stats_exporter.push.uwsgi_pushers import Turn
 
 #: Seconds for finding the server and for the insert: uWSGI's socket-timeout.
 _SECONDS: Final = 4

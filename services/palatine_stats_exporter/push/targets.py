@@ -12,7 +12,7 @@ from palatine_stats_exporter.board import Facts
 from palatine_stats_exporter.push.app_pushes import AppPushes, One
 from palatine_stats_exporter.push.record import Tally
 from palatine_stats_exporter.push.settings import Push
-from palatine_stats_exporter.push.uwsgi_pushers import ToAsyncio
+from palatine_stats_exporter.push.turns import ToAsyncio
 
 if TYPE_CHECKING:
     from palatine_stats_exporter.push.pushing import Pusher

@@ -7,48 +7,19 @@ import os
 import socket
 import stat
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, Protocol
+from collections.abc import Callable
+from typing import Final, Protocol
 
-import attrs
 import trio
 
 from palatine.codec import zabbix
-from palatine.discovery import InstanceRef
 from palatine.errors import PalatineError, ProtocolError
-from palatine_stats_exporter.board import Facts
 from palatine_stats_exporter.builtin_metrics import Metric, metrics
-from palatine_stats_exporter.document import Form
 from palatine_stats_exporter.push.retry_policy import Failed, Outcome, Sent
+from palatine_stats_exporter.push.turns import Turn, conversation, given_socket, reason_of
 from palatine_stats_exporter.push.uwsgi_formats import Carbon, Wish, plain, rrdtool, statsd
-from palatine_stats_exporter.sources import instance_source
 
-#: Gives a descriptor of the kind the pusher needs, fresh from the app's master; the pusher closes it.
-Descriptor = Callable[[], Awaitable[int]]
-#: Runs a coroutine function in the daemon's asyncio loop: `Context.to_asyncio`.
-ToAsyncio = Callable[..., Awaitable[Any]]
-
-_MOST_SECONDS: Final = 30
 _RRDTOOL_SECONDS: Final = 60
-
-
-@attrs.frozen
-class Turn:
-    """What one attempt has: the instance, what it stands at, and where descriptors come from."""
-
-    ref: InstanceRef
-    facts: Facts
-    descriptor: Descriptor
-    to_asyncio: ToAsyncio
-
-    def document(self, wish: Wish) -> bytes:
-        """The instance's stats document; PalatineError or OSError if it cannot be made."""
-        form = Form(minified=wish.minified, no_cores=wish.no_cores, no_metrics=wish.no_metrics)
-        source = instance_source(self.ref.path / "seg", self.ref.uid, form, http=False)
-        try:
-            return source.render()
-        finally:
-            source.close()
 
 
 class Pusher(Protocol):
@@ -72,6 +43,10 @@ def pusher_for(wish: Wish, *, own: bool) -> Pusher:
     if wish.pusher == "file":
         return File(wish)
     if wish.pusher == "mongodb":
+        if not own:
+            raise ProtocolError(
+                "mongodb is reached from the exporter's network: it needs an exporter of the app's user"
+            )
         try:
             from palatine_stats_exporter.push.mongodb import MongoDb  # loads pymongo, which few need
         except ImportError as error:
@@ -98,12 +73,15 @@ class Datagrams:
         """Send all metrics; the kernel says of the last time that nobody listened."""
         try:
             if self._socket is None:
-                self._socket = await _connected(await turn.descriptor(), self._wish, socket.SOCK_DGRAM)
+                given, where = await given_socket(await turn.descriptor(), self._wish, socket.SOCK_DGRAM)
+                self._socket = trio.socket.from_stdlib_socket(given)
+                await self._socket.connect(where)
             for metric in metrics(turn.facts):
-                await self._socket.send(self._format(self._wish.prefix, metric))
+                # the app shares the socket and could make it blocking
+                await self._socket.send(self._format(self._wish.prefix, metric), socket.MSG_DONTWAIT)
         except (OSError, ProtocolError) as error:
             self.close()
-            return Failed(_reason(error))
+            return Failed(reason_of(error))
         return Sent()
 
     def close(self) -> None:
@@ -127,7 +105,7 @@ class CarbonPusher:
         for attempt in range(self._wish.retries + 1):
             if attempt:
                 await trio.sleep(self._wish.retry_seconds)
-            outcome = await _conversation(self._wish, turn, lines, _nothing)
+            outcome = await conversation(self._wish, turn, lines, _nothing)
             if isinstance(outcome, Sent):
                 break
         return outcome
@@ -145,7 +123,7 @@ class Zabbix:
     async def push(self, turn: Turn) -> Outcome:
         """Send all metrics, and hear how many the server knows."""
         items = [(f"{self._wish.prefix}.{metric.name}", metric.value) for metric in metrics(turn.facts)]
-        return await _conversation(self._wish, turn, zabbix.encode(self._wish.host, items), _zabbix_answer)
+        return await conversation(self._wish, turn, zabbix.encode(self._wish.host, items), _zabbix_answer)
 
     def close(self) -> None:
         """Nothing is kept."""
@@ -161,9 +139,14 @@ class File:
         """Append one document and the separator, in one write."""
         try:
             document = turn.document(self._wish) + self._wish.separator.encode("utf-8", "replace")
-            await trio.to_thread.run_sync(_append, await turn.descriptor(), document)
+            fd = await turn.descriptor()
+            try:
+                await trio.to_thread.run_sync(_append, fd, document, limiter=turn.limiter)
+            except trio.Cancelled:  # no thread had begun
+                os.close(fd)
+                raise
         except (OSError, PalatineError) as error:
-            return Failed(_reason(error))
+            return Failed(reason_of(error))
         return Sent()
 
     def close(self) -> None:
@@ -186,7 +169,7 @@ class Rrdtool:
         except trio.TooSlowError:
             return Failed(f"rrdtool took more than {_RRDTOOL_SECONDS} s")
         except (OSError, ProtocolError) as error:
-            return Failed(_reason(error))
+            return Failed(reason_of(error))
         wrong = [line for line in done.stdout.decode("utf-8", "replace").splitlines() if line.startswith("ERROR")]
         return Failed(wrong[0]) if wrong else Sent()
 
@@ -194,65 +177,28 @@ class Rrdtool:
         """Nothing is kept."""
 
 
-async def _conversation(
-    wish: Wish, turn: Turn, message: bytes, hear: Callable[[trio.SocketStream], Awaitable[Outcome]]
-) -> Outcome:
-    """Connect, say the message, hear the answer, part; within the wish's timeout."""
-    try:
-        with trio.fail_after(min(wish.timeout, _MOST_SECONDS)):
-            sock = await _connected(await turn.descriptor(), wish, socket.SOCK_STREAM)
-            async with trio.SocketStream(sock) as stream:
-                await stream.send_all(message)
-                return await hear(stream)
-    except trio.TooSlowError:
-        return Failed(f"no end after {wish.timeout} s")
-    except (OSError, trio.BrokenResourceError, PalatineError) as error:
-        return Failed(_reason(error))
-
-
-async def _nothing(stream: trio.SocketStream) -> Outcome:
+def _nothing(sock: socket.socket) -> Outcome:
     """Carbon says nothing: all was taken if it reads to the end."""
-    await stream.send_eof()
-    await stream.receive_some(1)
+    sock.shutdown(socket.SHUT_WR)
+    sock.recv(1)
     return Sent()
 
 
-async def _zabbix_answer(stream: trio.SocketStream) -> Outcome:
-    length = zabbix.body_length(await _exactly(stream, zabbix.HEADER_BYTES))
-    answer = zabbix.decode_answer(await _exactly(stream, length))
+def _zabbix_answer(sock: socket.socket) -> Outcome:
+    length = zabbix.body_length(_exactly(sock, zabbix.HEADER_BYTES))
+    answer = zabbix.decode_answer(_exactly(sock, length))
     unknown = f"{answer.failed} of {answer.processed + answer.failed} items are not known to the server"
     return Sent(unknown if answer.failed else "")
 
 
-async def _exactly(stream: trio.SocketStream, count: int) -> bytes:
+def _exactly(sock: socket.socket, count: int) -> bytes:
     found = b""
     while len(found) < count:
-        data = await stream.receive_some(count - len(found))
+        data = sock.recv(count - len(found))
         if not data:
             raise ProtocolError("the connection was closed in the middle of an answer")
         found += data
     return found
-
-
-async def _connected(fd: int, wish: Wish, kind: socket.SocketKind) -> trio.socket.SocketType:
-    """The master's socket connected to the wish's address; ProtocolError, it closed, if it is not what it must be."""
-    try:
-        given = socket.socket(fileno=fd)
-    except OSError:
-        os.close(fd)
-        raise
-    sock = trio.socket.from_stdlib_socket(given) if given.type == kind else None
-    if sock is None:
-        given.close()
-        raise ProtocolError(f"{wish.pusher}: the master's descriptor is another kind of socket")
-    host, _, port = wish.address.rpartition(":")
-    try:
-        found = await trio.socket.getaddrinfo(host.strip("[]"), int(port), family=given.family, type=kind)
-        await sock.connect(found[0][4])
-    except BaseException:
-        sock.close()
-        raise
-    return sock
 
 
 def _append(fd: int, data: bytes) -> None:
@@ -265,7 +211,3 @@ def _append(fd: int, data: bytes) -> None:
             rest = rest[os.write(fd, rest) :]
     finally:
         os.close(fd)
-
-
-def _reason(error: BaseException) -> str:
-    return (error.strerror if isinstance(error, OSError) and error.strerror else str(error)) or type(error).__name__

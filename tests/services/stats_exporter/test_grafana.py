@@ -7,6 +7,7 @@ import json
 import re
 import sys
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
@@ -205,8 +206,14 @@ class Prometheus:
         wait_until(lambda: self.ask("query", query="vector(1)"), f"Prometheus: {self.running.output()}", 30)
 
     def ask(self, path: str, **words: Any) -> list[Any]:
-        with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(words)}", timeout=20) as answer:
-            data = json.loads(answer.read())["data"]
+        try:
+            with urllib.request.urlopen(
+                f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(words)}", timeout=20
+            ) as answer:
+                data = json.loads(answer.read())["data"]
+        except urllib.error.HTTPError as error:
+            with error:
+                raise AssertionError(f"{words}: {error.code} {error.read().decode()}") from error
         found: list[Any] = data["result"] if isinstance(data, dict) else data
         return found
 

@@ -19,13 +19,10 @@ class Hearing:
 
     def watch(self, loop: Loop) -> None:
         """Hear from now on."""
-        loop.watch(self._ours.fileno(), self._hear)
+        loop.watch(self._ours.fileno(), self.hear)
 
-    def close_in_child(self) -> None:
-        """Only the master hears."""
-        self._ours.close()
-
-    def _hear(self) -> None:
+    def hear(self) -> None:
+        """Handle what waits."""
         while True:
             try:
                 message = channel.receive(self._ours)
@@ -36,3 +33,7 @@ class Hearing:
             handler = self._handlers.get(message["op"])
             if handler is not None:
                 handler(message)
+
+    def close_in_child(self) -> None:
+        """Only the master hears."""
+        self._ours.close()

@@ -294,6 +294,7 @@ class Master:
                 return
             if not pid:
                 return
+            self._hearing.hear()  # its last words: that it was leaving, for example
             now = time.monotonic()
             if self._link.reaped(pid, status, now) or self._companions.reaped(pid, status, now):
                 continue

@@ -5,6 +5,7 @@ others (vassals, alarms, custom values that are set, daemons) are looked up agai
 datagram. A view whose rows changed has another `generation`.
 """
 
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
@@ -19,6 +20,9 @@ from palatine_snmp_agent.view import Branch, View
 
 #: Seconds after which rows that come and go by themselves are looked up again.
 REFRESH_SECONDS: Final = 1.0
+#: CPU seconds of putting all rows together that are long, and how many times as long is waited after that.
+_LONG_SECONDS: Final = 0.05
+_PAUSES: Final = 10
 
 _Rows = list[Row[Part]]
 
@@ -37,6 +41,7 @@ class HostTree:
         self._instances: dict[str, Reading] = {}
         self._tables = {table.name: _table(base, table) for table in mib.MIB_TABLES}
         self._stale = True
+        self._not_before = 0.0
         self._refreshed = 0.0
         self.view = View([*self._tables.values(), *others], self._begin)
 
@@ -57,17 +62,24 @@ class HostTree:
 
     def _begin(self) -> None:
         self._pace.begin()
-        changed = self._stale
-        if self._stale:
+        changed = self._stale and time.monotonic() >= self._not_before
+        if changed:
             self._show_instances()
-        if self._stale or not 0 <= self._pace.now - self._refreshed < REFRESH_SECONDS:
+            self._stale = False
+        if changed or not 0 <= self._pace.now - self._refreshed < REFRESH_SECONDS:
             self._refreshed = self._pace.now
             changed |= self._refresh()
-        self._stale = False
         if changed:
             self.view.generation += 1
 
     def _show_instances(self) -> None:
+        """All rows anew. Where that takes long, the next time must wait: somebody may come and go all the time."""
+        began = time.thread_time()
+        self._collect_rows()
+        took = time.thread_time() - began
+        self._not_before = time.monotonic() + _PAUSES * took if took > _LONG_SECONDS else 0.0
+
+    def _collect_rows(self) -> None:
         rows: dict[str, _Rows] = {name: [] for name in ("instance", "worker", "core", "socket", "app", "metric")}
         for reading in self._instances.values():
             index = text_index(reading.name.encode())

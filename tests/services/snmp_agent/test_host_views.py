@@ -328,3 +328,18 @@ def test_an_instance_is_there_at_the_first_question_after_it_came(views: HostVie
     views.appear(app.ref)
     for _ in range(3):
         assert shown(responder.answer(datagram).reply)[2] == [("1000.2.1.3.4.115.104.111.112", snmp.integer32(1))]
+
+
+def test_one_that_comes_and_goes_all_the_time_keeps_nobody_busy(
+    views: HostViews, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = iter([0.0, 5.0])  # CPU seconds before and after all rows are put together
+    clock = iter([100.0, 100.0, 120.0, 151.0])
+    monkeypatch.setattr("palatine_snmp_agent.host_tree.time.thread_time", lambda: next(looks, 5.0))
+    monkeypatch.setattr("palatine_snmp_agent.host_tree.time.monotonic", lambda: next(clock))
+    views.host.begin()
+    views.appear(app.ref)
+    views.host.begin()
+    assert views.host.get(ber.parse_oid(f"{BASE}.2.1.3.{SHOP}")) == snmp.NO_SUCH_INSTANCE
+    views.host.begin()
+    assert views.host.get(ber.parse_oid(f"{BASE}.2.1.3.{SHOP}")) == snmp.integer32(1)

@@ -82,6 +82,20 @@ def _stores(features: Features, cwd: str, locks: Path) -> "Stores | None":
     return stores.make(features, cwd, locks)
 
 
+def locks(settings: AppSettings, cwd: str) -> tuple[str, ...]:
+    """What uWSGI calls the locks of all this; here a row each, because its stats show them."""
+    features = settings.features
+    spools = [os.path.realpath(os.path.join(cwd, directory)) for directory in features.spoolers.directories]
+    return (
+        *(f"sharedarea{number}" for number in range(len(features.areas))),
+        "snmp",
+        *(["queue"] if features.queue.slots else []),
+        *(f"cache_{cache.name}" for cache in features.caches),
+        *(["metrics"] if features.metrics.enabled else []),
+        *(f"spooler on {directory}" for directory in spools),
+    )
+
+
 def rows(settings: AppSettings) -> dict[str, int]:
     """Rows of the segment for all of it."""
     features = settings.features

@@ -27,7 +27,7 @@ from palatine_app_server.uwsgi_module.snmp_values import SNMP_VALUES
 
 BIND_AGAIN_SECONDS: Final = 0.05
 
-_LOCKS: Final = ("signal", "filemon", "timer", "rbtimer", "cron", "rpc", "snmp")
+_LOCKS: Final = ("signal", "filemon", "timer", "rbtimer", "cron", "rpc")
 
 
 class Sockets(NamedTuple):
@@ -114,10 +114,11 @@ def make_spools(settings: AppSettings, cwd: str) -> None:
 def make_segment(settings: AppSettings, place: Place, bound: Sockets, cwd: str) -> Segment:
     """The instance's counters, published: readers see the instance from now on."""
     cores = settings.processes * settings.threads
+    locks = (*_LOCKS, *commons.locks(settings, cwd))
     points = settings.app.points
     rows = {
         "sockets": len(bound.requests), "slots": settings.processes, "workers": settings.processes,
-        "cores": cores, "activity": cores, "apps": cores * len(points), "locks": settings.locks + len(_LOCKS),
+        "cores": cores, "activity": cores, "apps": cores * len(points), "locks": settings.locks + len(locks),
         "snmp_values": SNMP_VALUES if settings.snmp else 0,
         "variables": cores if settings.stats_options["full_vars"] else 0,
         **commons.rows(settings),
@@ -134,7 +135,7 @@ def make_segment(settings: AppSettings, place: Place, bound: Sockets, cwd: str) 
         "sockets": [{"name": one.name, "proto": one.kind, "shared": 0, "can_offload": 0} for one in bound.requests],
         "offers": [{"kind": one.kind, "name": one.name} for one in bound.offered],
         "apps": [{"id": n, "modifier1": 0, "mountpoint": point, "chdir": ""} for n, point in enumerate(points)],
-        "locks": [{"name": f"user {number}"} for number in range(settings.locks)] + [{"name": name} for name in _LOCKS],
+        "locks": [{"name": f"user {number}"} for number in range(settings.locks)] + [{"name": name} for name in locks],
         "daemons": [{"cmd": wish.command} for wish in settings.process.daemons],
         **commons.labels(settings, cwd),
     }

@@ -104,6 +104,17 @@ def test_a_killed_spooler_loses_no_task(programs: Runner) -> None:
     assert server.read("spoolers")[0]["respawns"] == 1
 
 
+def test_every_task_is_run_however_often_its_spooler_is_killed(programs: Runner) -> None:
+    server = AppServer(programs, "--spooler", "spool", "--spooler-quiet", app=APP)
+    for number in range(40):
+        call(server, f"uwsgi.spool(name='t{number}')")
+        if number % 8 == 3 and (pid := spooler_pid(server)):
+            os.kill(pid, signal.SIGKILL)
+    wait_spooled(server, 0)
+    assert set(names(server)) == {f"t{number}" for number in range(40)}
+    assert server.read("spoolers")[0]["respawns"] >= 1
+
+
 def test_priorities_and_order_and_several_spoolers(programs: Runner) -> None:
     words = ("--spooler", "one", "--spooler", "two", "--spooler-external", "others", "--spooler-chdir", "/")
     server = AppServer(programs, *words, "--spooler-ordered", "--spooler-quiet", app=APP)

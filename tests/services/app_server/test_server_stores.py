@@ -1,5 +1,6 @@
 """Caches, the queue and shared areas of a running server: every worker sees the same, whoever is killed."""
 
+import json
 import os
 import signal
 from typing import Any
@@ -8,7 +9,8 @@ import pytest
 
 from api_app import CALLING_APP, call
 from app_server import AppServer
-from running import Runner, free_port, get, wait_until
+from palatine.counters import SegmentView
+from running import Runner, free_port, get, run, wait_until
 
 #: Calls beside the real uWSGI: value for value, exception for exception.
 CALLS = """
@@ -140,8 +142,6 @@ def application(environ, start_response):
 
 @pytest.mark.interop
 def test_it_returns_and_raises_what_the_real_one_does(programs: Runner) -> None:
-    import json
-
     calls = CALLS.strip().splitlines()
     (programs.directory / "app").mkdir()
     (programs.directory / "app" / "app.py").write_text(PROBE % calls)
@@ -243,3 +243,18 @@ def test_without_any_of_it(programs: Runner) -> None:
     assert call(server, "(uwsgi.cache_get('a'), uwsgi.cache_set('a', 'b'), uwsgi.cache_num('n'))") == (None, None, 0)
     for name in ("queue_push", "sharedarea_read"):
         assert call(server, f"uwsgi.{name}").startswith("AttributeError")
+
+
+@pytest.mark.interop
+def test_the_locks_have_the_names_of_the_real_ones(programs: Runner) -> None:
+    words = (*WORDS, "--spooler", "spool", "--enable-metrics", "--locks", "1", "--snmp")
+    server = AppServer(programs, *words)
+    with SegmentView.open(server.directory / "seg") as view:
+        ours = [view.row_labels("locks", row)["name"] for row in range(view.rows("locks"))]
+    port = free_port()
+    programs.start(
+        "uwsgi-core", "--plugin", "python3", "--master", "--socket", "u.sock", "--stats", f"127.0.0.1:{port}",
+        "--wsgi-file", "app.py", *words, cwd=server.home,
+    )  # fmt: skip
+    document = wait_until(lambda: json.loads(run("nc", "127.0.0.1", str(port)).stdout), "the real one's stats", 30)
+    assert ours == [name for lock in document["locks"] for name in lock]

@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ import yaml
 
 from influx import Influx
 from palatine.codec.line_protocol import Point, encode
+from palatine_stats_exporter.board import Facts
 from palatine_stats_exporter.push.points import common_tags, points
 from push_planting import facts_of
-from running import Runner, free_port, get, run, wait_until
+from running import Runner, free_port, get, run, runner, wait_until
 from stats_master import master
 from stats_planting import sample
 
@@ -108,7 +110,7 @@ def check(title: str, text: str, values: list[float], start: int) -> None:
         assert {round(value, 6) for value in values} <= ALWAYS[title], title
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def captured() -> dict[str, Any]:
     """One instance at one moment: four workers of two threads, three of them busy with five requests."""
     found = sample("stats_hello_under_load.json")
@@ -120,12 +122,18 @@ def captured() -> dict[str, Any]:
     return found
 
 
-@pytest.fixture
-def influx(programs: Runner, captured: dict[str, Any], tmp_path: Path) -> Influx:
+@pytest.fixture(scope="module")
+def influx(captured: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Influx]:
     """InfluxDB with a week of readings, and with another host's instance that must not be counted in."""
-    made = Influx(programs).start()
+    with runner(tmp_path_factory.mktemp("influx")) as programs:
+        made = Influx(programs).start()
+        plant_week(made, facts_of(programs.directory / "seg", captured))
+        yield made
+
+
+def plant_week(made: Influx, reading: Facts) -> None:
+    """All readings, in batches."""
     made.ask('CREATE DATABASE "uWSGI"')
-    reading = facts_of(tmp_path / "seg", captured)
     here = list(points(reading, "web1", common_tags("app", "web1", {}), 0))
     other = list(points(reading, "web2", common_tags("other", "web2", {}), 0))
     found: list[bytes] = []
@@ -136,7 +144,6 @@ def influx(programs: Runner, captured: dict[str, Any], tmp_path: Path) -> Influx
             made.write(b"".join(found))
             found.clear()
     made.write(b"".join(found))
-    return made
 
 
 def at(point: Point, moment: int) -> Point:

@@ -1,5 +1,6 @@
 """Range and If-Modified-Since as RFC 9110 defines them, for files. Pure; what is malformed counts as absent."""
 
+import functools
 import re
 import time
 from typing import Final, NamedTuple
@@ -45,7 +46,8 @@ def parse_date(value: str) -> int:
     return calendar.timegm((year, _MONTHS.index(found[2]) + 1, day, hour, minute, second))
 
 
-def format_date(moment: float) -> str:
+@functools.lru_cache(maxsize=256)
+def format_date(moment: int) -> str:
     """The IMF-fixdate of unix seconds."""
     at = time.gmtime(moment)
     return (

@@ -44,7 +44,7 @@ class Outside:
         if function == "mime":
             return self._types.get(mime_types.ending_of(key), "")
         if function == "httptime":
-            return http_ranges.format_date(time.time() + number(key))
+            return http_ranges.format_date(int(time.time()) + number(key))
         if function == "metric":
             get = getattr(sys.modules.get("uwsgi"), "metric_get", None)
             return str(get(key)) if get is not None else ""

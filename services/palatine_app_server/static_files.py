@@ -46,6 +46,7 @@ class StaticFiles:
         self._types: Mapping[str, str] = mime_types.read(settings.mime_files)
         roots = [(prefix, os.path.realpath(root), keep) for prefix, root, keep in settings.maps]
         self._roots = [("", os.path.realpath(root), False) for root in settings.check] + roots
+        self._single = frozenset(root for _, root, _ in self._roots if os.path.isfile(root))
         self._safe = [os.path.realpath(path) for path in settings.safe]
 
     def answer(self, environ: Mapping[str, str], now: float) -> Answer | None:
@@ -64,29 +65,29 @@ class StaticFiles:
 
     def find(self, root: str, path: str) -> Found | None:
         """The file `path` means under the real path `root`, which may be the file itself."""
-        name = root if os.path.isfile(root) else os.path.realpath(f"{root}/{os.fsdecode(path.encode('latin-1'))}")
-        if not self._allowed(name, root):
+        at_root = not path or root in self._single
+        found = _resolved(root if at_root else f"{root}/{os.fsdecode(path.encode('latin-1'))}")
+        if found is None or not self._allowed(found.path, root):
             return None
-        status = _stat(name)
-        if path.endswith("/") and (status is None or not stat.S_ISDIR(status.st_mode)):
+        if stat.S_ISDIR(found.status.st_mode):
+            found = self._index_of(found)
+        if found is None or not stat.S_ISREG(found.status.st_mode) or found.path.endswith(self._settings.skip_endings):
             return None
-        if status is not None and stat.S_ISDIR(status.st_mode):
-            name, status = self._index_of(name)
-        if status is None or not stat.S_ISREG(status.st_mode) or name.endswith(self._settings.skip_endings):
-            return None
-        return Found(name, status)
+        return found
 
     def describe(self, found: Found, environ: Mapping[str, str], now: float) -> Answer:
         """The answer that sends a file, or says that the client has it."""
         kind = self._types.get(mime_types.ending_of(found.path), "")
-        found = self._packed(found, environ.get("HTTP_ACCEPT_ENCODING", ""))
+        if "HTTP_ACCEPT_ENCODING" in environ:
+            found = self._packed(found, environ["HTTP_ACCEPT_ENCODING"])
         modified = int(found.status.st_mtime)
         dated = ("Last-Modified", http_ranges.format_date(modified))
         since = environ.get("HTTP_IF_MODIFIED_SINCE", "")
         if since and modified <= http_ranges.parse_date(since):
             return Answer("304 Not Modified", [])
         headers: Headers = []
-        headers += self._expires(found, kind, environ, now)
+        if self._settings.expiries:
+            headers += self._expires(found, kind, environ, now)
         if found.encoding:
             headers += [("Content-Encoding", found.encoding), ("Vary", "Accept-Encoding")]
         if kind:
@@ -101,18 +102,17 @@ class StaticFiles:
         return [*self._roots, ("", os.path.realpath(docroot), False)] if docroot else self._roots
 
     def _allowed(self, name: str, root: str) -> bool:
-        if any(_under(name, directory) for directory in (root, *self._safe)):
+        if _under(name, root) or any(_under(name, directory) for directory in self._safe):
             return True
         self._complain(f"[uwsgi-fileserve] security error: {_shown(name)} is not under {root} or a safe path")
         return False
 
-    def _index_of(self, directory: str) -> tuple[str, os.stat_result | None]:
+    def _index_of(self, directory: Found) -> Found | None:
         for index in self._settings.indexes:
-            name = f"{directory}/{index}"
-            status = _stat(name)
-            if status is not None and stat.S_ISREG(status.st_mode):
-                return name, status
-        return directory, None
+            found = _resolved(f"{directory.path}/{index}")
+            if found is not None and stat.S_ISREG(found.status.st_mode) and self._allowed(found.path, directory.path):
+                return found
+        return None
 
     def _packed(self, found: Found, accepted: str) -> Found:
         """The file's smaller twin, made beforehand, where the config and the client want it."""
@@ -140,7 +140,7 @@ class StaticFiles:
             subject = subjects[expiry.subject]
             if expiry.pattern.fullmatch(subject) if expiry.subject == "type" else expiry.pattern.search(subject):
                 since = found.status.st_mtime if expiry.from_mtime else now
-                return [("Expires", http_ranges.format_date(since + expiry.seconds))]
+                return [("Expires", http_ranges.format_date(int(since) + expiry.seconds))]
         return []
 
 
@@ -173,6 +173,18 @@ def _accepts(accepted: str, coding: str) -> bool:
 
 def _under(name: str, directory: str) -> bool:
     return name == directory or name.startswith(directory.rstrip("/") + "/")
+
+
+def _resolved(name: str) -> Found | None:
+    """What the kernel finds at `name`, by its real path: one look, so nothing can change between two."""
+    try:
+        fd = os.open(name, os.O_PATH | os.O_CLOEXEC)
+    except (OSError, ValueError):
+        return None
+    try:
+        return Found(os.readlink(f"/proc/self/fd/{fd}"), os.fstat(fd))
+    finally:
+        os.close(fd)
 
 
 def _stat(name: str) -> os.stat_result | None:

@@ -207,7 +207,7 @@ def test_dates_there_and_back() -> None:
 )
 def test_expiry(root: Path, subject: str, pattern: str, from_mtime: object, expires: float | None) -> None:
     expiry = Expiry(subject, re.compile(pattern), 60, bool(from_mtime))
-    wanted = None if expires is None else http_ranges.format_date(expires)
+    wanted = None if expires is None else http_ranges.format_date(int(expires))
     assert headers_of(ask(root, "/s/a.txt", expiries=(expiry,))).get("Expires") == wanted
 
 

@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from palatine.errors import PalatineError
-from palatine_stats_exporter import api, openapi
+from palatine_stats_exporter import api
 from palatine_stats_exporter import api_model as model
 from palatine_stats_exporter.board import Board, Facts, Unreadable
 from palatine_stats_exporter.exposition import OPENMETRICS_TYPE, TEXT_TYPE, wants_openmetrics
@@ -71,7 +71,6 @@ class Pages:
         self.seconds = 0.0
         folder = resources.files(__package__) / "dashboard"
         self._files = {path: Page((folder / name).read_bytes(), kind) for path, (name, kind) in _FILES.items()}
-        self._openapi = Page(openapi.text().encode())
         self._handlers: dict[str, Callable[[Request], Page | Awaitable[Page]]] = {
             "instances": self._instances,
             "instance": self._instance,
@@ -80,7 +79,7 @@ class Pages:
             "daemons": self._daemons,
             "vassals": self._vassals,
             "alarms": self._alarms,
-            "openapi": lambda _: self._openapi,
+            "openapi": self._described,
             "metrics": self._metrics,
             "probe": self._probe,
         }
@@ -146,6 +145,12 @@ class Pages:
         except PalatineError as error:
             self.errors += 1
             return problem(502, str(error))
+
+    @staticmethod
+    def _described(_: Request) -> Page:
+        from palatine_stats_exporter import openapi  # seldom asked for, and 30 ms to make
+
+        return Page(openapi.text().encode())
 
     def _instances(self, _: Request) -> Page:
         facts, unreadable = self._look()

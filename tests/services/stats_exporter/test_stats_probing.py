@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 import trio
-from hypothesis import given
+import trio.testing
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -36,6 +37,7 @@ def test_every_captured_document_becomes_metrics(name: str) -> None:
     assert found["uwsgi_listen_queue_length"].samples[0].value == captured["listen_queue"]
 
 
+@settings(max_examples=40)
 @given(workers=st.lists(WORKER, max_size=3), sockets=JSON, metrics=JSON, caches=st.lists(WORKER, max_size=2))
 def test_anything_else_is_refused_or_becomes_metrics(workers: Any, sockets: Any, metrics: Any, caches: Any) -> None:
     document = {"workers": workers, "sockets": sockets, "metrics": metrics, "caches": caches}
@@ -75,8 +77,8 @@ async def test_what_cannot_be_reached_is_an_error(target: str) -> None:
         await probe(target)
 
 
-@pytest.mark.usefixtures("autojump_clock")
-async def test_who_never_answers_is_given_up() -> None:
+async def test_who_never_answers_is_given_up(autojump_clock: trio.testing.MockClock) -> None:
+    assert autojump_clock.autojump_threshold == 0
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listeners[0].socket.getsockname()[1]
     with pytest.raises(PeerError, match="no answer within 5 s"):

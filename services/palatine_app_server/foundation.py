@@ -15,7 +15,7 @@ from palatine import __version__, places
 from palatine.counters import Segment
 from palatine.errors import ConfigError
 from palatine.schema import INSTANCE
-from palatine_app_server import commons, hooks, log_opening, privileges, sockets
+from palatine_app_server import commons, hooks, linux, log_opening, privileges, sockets
 from palatine_app_server.instance import Place
 from palatine_app_server.log_sinks import FileSink, Sink
 from palatine_app_server.logs import Logs
@@ -91,6 +91,8 @@ def become_app(settings: AppSettings) -> None:
     rights = settings.process.rights
     named = bool(settings.uid) and not settings.uid.isdigit()
     privileges.become(settings.uid, settings.gid, rights.additional_gids, init_groups=rights.init_groups and named)
+    if settings.life.memory_report:
+        linux.stay_dumpable()  # the master reads its workers' shares
 
 
 def begin_with_rights(settings: AppSettings) -> None:

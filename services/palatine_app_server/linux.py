@@ -11,6 +11,7 @@ from typing import Final
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _PR_SET_NAME: Final = 15
+_PR_SET_DUMPABLE: Final = 4
 #: sock_diag(7), linux/unix_diag.h: the queue of one UNIX socket, asked for by its inode and any cookie.
 _NETLINK_SOCK_DIAG: Final = 4
 _SOCK_DIAG_BY_FAMILY: Final = 20
@@ -87,6 +88,11 @@ def unix_accept_queue(listener: socket.socket) -> tuple[int, int]:
             return waiting, capacity
         at += max(4, (length + 3) & ~3)
     return 0, 0
+
+
+def stay_dumpable() -> None:
+    """Let processes of our user read what /proc says of us; setuid(2) without execve(2) takes that away."""
+    _prctl(_PR_SET_DUMPABLE, 1)
 
 
 def set_title(text: str) -> None:

@@ -167,12 +167,12 @@ class Scaling(Part):
         for life in self._workforce.workers():
             try:
                 memory = Memory(*linux.memory_of(life.pid))
+                if settings.life.memory_report:
+                    self._workforce.slots.shares(life.worker, *linux.shares_of(life.pid))
             except (OSError, IndexError):  # it has just died: to be reaped in a moment
                 continue
             total += memory.resident
             self._workforce.slots.memory(life.worker, memory)
-            if settings.life.memory_report:
-                self._workforce.slots.shares(life.worker, *linux.shares_of(life.pid))
             evil = recycle_policy.is_evil(settings.life.recycle, memory)
             if evil:
                 size = f"{memory.address_space} bytes, {memory.resident} resident"

@@ -34,7 +34,24 @@ PROCESSES: Final = frozenset(
 
 #: What the stats-exporter pushes for an app.
 PUSHES: Final = frozenset(
-    ["carbon", "carbon-freq", "carbon-hostname-dots", "carbon-id", "carbon-idle-avg", "carbon-max-retry", "carbon-name-resolve", "carbon-no-workers", "carbon-retry-delay", "carbon-root", "carbon-timeout", "carbon-use-metrics", "rrdtool", "rrdtool-freq", "stats-push", "stats-pusher-default-freq"]
+    [
+        "carbon",
+        "carbon-freq",
+        "carbon-hostname-dots",
+        "carbon-id",
+        "carbon-idle-avg",
+        "carbon-max-retry",
+        "carbon-name-resolve",
+        "carbon-no-workers",
+        "carbon-retry-delay",
+        "carbon-root",
+        "carbon-timeout",
+        "carbon-use-metrics",
+        "rrdtool",
+        "rrdtool-freq",
+        "stats-push",
+        "stats-pusher-default-freq",
+    ]
 )
 
 #: What runs and is shared beside the workers.

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 import trio
 
+from palatine.bus.endpoint import address
 from palatine.codec.keeper import (
     LOG,
     MOST_PARTS,
@@ -163,11 +164,13 @@ async def open_keeper(directory: Path, environ: Mapping[str, str], descriptors: 
     `descriptors` is the soft limit of descriptors its vassals shall have.
 
     Raises:
+        ConfigError: the directory's path is too long for a socket in it.
         DeadlineError: it does not answer.
         PeerError: it dies again and again while it is greeted.
         ProtocolError: it speaks another version.
     """
     path = directory / SOCKET_NAME
+    address(path)
     refused = PeerError(f"{path}: no keeper stays there", code="unavailable")
     for _ in range(ATTEMPTS):
         link = await _connected(path)

@@ -4,10 +4,12 @@ import contextlib
 import http.client
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -55,7 +57,8 @@ class Realm:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.runtime = directory / "r"
+        self.runtime = Path(tempfile.mkdtemp(prefix="pal-"))  # sockets have short paths
+        self.runtime.chmod(0o755)
         self.vassals = directory / "v"
         self.vassals.mkdir()
         self.log_path = directory / "log"
@@ -137,6 +140,7 @@ class Realm:
                 emperor.send_signal(signal.SIGINT)
         for emperor in self.emperors:
             emperor.wait(PATIENCE * 2)
+        shutil.rmtree(self.runtime, ignore_errors=True)  # a vassal may be taking its own files away just now
 
 
 def get(port: int) -> str | None:

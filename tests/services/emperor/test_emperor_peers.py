@@ -228,3 +228,11 @@ def test_a_second_palatine_emperor_has_its_own_place(realm: Realm) -> None:
     assert "owned by a live process" not in logs
     left = sorted(str(path.relative_to(realm.runtime)) for path in realm.runtime.rglob("*"))
     assert left == ["emperor", "emperor/ctl.lock", "i"]
+
+
+def test_a_directory_too_long_for_a_socket_is_named(realm: Realm) -> None:
+    realm.runtime = realm.directory / ("long-" * 20)
+    emperor = realm.start()
+    assert emperor.wait(20) == 78
+    assert "a socket's path has at most 107 bytes" in realm.log()
+    assert "Traceback" not in realm.log()

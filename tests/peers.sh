@@ -13,6 +13,7 @@ packages() {
     need snmptrapd snmptrapd
     need smilint smitools
     need promtool prometheus
+    need prometheus-snmp-exporter prometheus-snmp-exporter
     need chromium chromium
     need uwsgi-core uwsgi-core
     need_file /usr/lib/uwsgi/plugins/python3_plugin.so uwsgi-plugin-python3

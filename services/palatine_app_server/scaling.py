@@ -46,6 +46,7 @@ class Scaling(Part):
         self._watching = False
         self._requests = -1
         self._asked = 0.0  # when the number of requests changed last
+        self._somebody_waits = False
         self._rss = 0
         self._lifetimes: dict[int, int] = {}  # by pid: each with its own delta
         words = ("requests", "running_time", "in_request")
@@ -69,6 +70,9 @@ class Scaling(Part):
         if now - self._measured >= life.memory_seconds:
             self._measured = now
             self._measure()
+        if self._somebody_waits:
+            self._somebody_waits = False
+            self._somebody_came()
         self._retire_aged(now)
         if life.idle_seconds:
             self._look_for_idleness(now)
@@ -154,9 +158,10 @@ class Scaling(Part):
                 self._loop.forget(fd)
 
     def _somebody_came(self) -> None:
-        if not self._watching or self._workforce.paused:
-            return
         self._watch_doors(wanted=False)
+        if self._workforce.paused:
+            self._somebody_waits = True  # until the pause is over
+            return
         self._asked = self._looked
         self._workforce.scale(self._get_settings().life.woken)
 

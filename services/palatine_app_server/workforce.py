@@ -8,11 +8,11 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from palatine import exits
 from palatine.counters import Segment
-from palatine_app_server import reload_policy, worker_policy, zygote
+from palatine_app_server import endings, reload_policy, worker_policy, zygote
 from palatine_app_server.harakiri import DeadlineWatch
 from palatine_app_server.harakiri_gate import HarakiriGate
 from palatine_app_server.logs import Logs
@@ -22,9 +22,6 @@ from palatine_app_server.reload_policy import Do, How
 from palatine_app_server.settings import AppSettings
 from palatine_app_server.slots import Slots
 from palatine_app_server.worker_policy import Life, Phase
-
-#: Signals by which a process ends for a fault of its own.
-_CRASHES: Final = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGSYS}
 
 
 class _Respawn(NamedTuple):
@@ -317,7 +314,9 @@ class Workforce:
         elif generation == self.reload.serving:
             delay = worker_policy.respawn_delay(self._respawn.failures)
             later = f" in {delay:g} seconds" if delay else ""
-            self._logs.say(f"zygote of generation {generation} (pid: {pid}) {_words(status)}, starting another{later}")
+            self._logs.say(
+                f"zygote of generation {generation} (pid: {pid}) {endings.in_words(status)}, starting another{later}"
+            )
             self._respawn = _Respawn(self._respawn.failures + 1, time.monotonic() + delay)
 
     def _obey(self, generation: int, message: dict[str, Any]) -> None:
@@ -359,13 +358,12 @@ class Workforce:
     def _worker_died(self, key: tuple[int, int], pid: int, status: int) -> None:
         generation, worker = key
         before = self._lives[key]
-        code = os.waitstatus_to_exitcode(status)
-        if -code in _CRASHES:
-            served = ", ".join(self._watch.running(worker, generation & 1)) or "no request"
-            self._on_crash(f"worker {worker} (pid: {pid}) {_words(status)}, in {served}")
+        code, text = os.waitstatus_to_exitcode(status), f"worker {worker} (pid: {pid}) {endings.in_words(status)}"
+        if endings.is_crash(status):
+            self._on_crash(f"{text}, in {', '.join(self._watch.running(worker, generation & 1)) or 'no request'}")
         self.slots.died(worker, generation, pid, status)
         self.harakiri.forget(pid)
-        self._life_event(key, worker_policy.Died(status, f"DAMN ! worker {worker} (pid: {pid}) {_words(status)}"))
+        self._life_event(key, worker_policy.Died(status, f"DAMN ! {text}"))
         if before.last or before.phase is Phase.LEAVING:
             ended = "buried" if self.stopping else "killed successfully"
             self._logs.say(f"worker {worker} {ended} (pid: {pid})")
@@ -402,8 +400,3 @@ class Workforce:
 
     def _count(self, name: str) -> None:
         self._server[self._segment.word("server", name)] += 1
-
-
-def _words(status: int) -> str:
-    code = os.waitstatus_to_exitcode(status)
-    return f"died, killed by signal {-code}" if code < 0 else f"died, exit status {code}"

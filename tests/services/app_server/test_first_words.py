@@ -25,12 +25,16 @@ def test_every_honoured_name_is_an_option_by_its_canonical_name() -> None:
     assert all(table.find(name) for name in HONOURED | set(REFUSED))
 
 
+#: What reads options: settings.py itself, log_settings.py ...
+_READERS = ("", "log_", "life_", "process_", "attached_")
+
+
 def test_what_the_settings_read_is_honoured() -> None:
     services = Path(__file__).parents[3] / "services" / "palatine_app_server"
-    text = "".join((services / f"{name}settings.py").read_text() for name in ("", "log_"))
+    text = "".join((services / f"{name}settings.py").read_text() for name in _READERS)
     table = Table()
     words = {word for word in text.split('"')[1::2] if table.is_uwsgi(word)}
-    assert {table.canonical(word) for word in words} - {"snmp"} <= HONOURED
+    assert {table.canonical(word) for word in words} - {"snmp", "signal"} <= HONOURED  # a key, an order of touch-signal
 
 
 @pytest.mark.parametrize("option", ["--reload", "--stop"])

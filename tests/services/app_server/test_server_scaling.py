@@ -91,6 +91,18 @@ def test_cheap_starts_with_nobody(programs: Runner) -> None:
     wait_running(server, 1)
 
 
+def test_who_comes_to_a_paused_instance_without_workers_waits(programs: Runner) -> None:
+    server = cheap(programs, "--cheap", processes=1, count=0)
+    server.running.send(signal.SIGTSTP)
+    wait_until(lambda: server.state() == "paused", "a pause", 30)
+    with server.connect() as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        wait_until(lambda: server.read("sockets")[0]["queue"] == 1, "a client in the queue", 30)
+        assert running(server) == 0
+        server.running.send(signal.SIGTSTP)
+        assert client.response()[1] == b"ok"
+
+
 def test_die_on_idle(programs: Runner) -> None:
     server = AppServer(programs, "--idle", "1", "--die-on-idle")
     assert server.running.wait(30) == 0

@@ -7,14 +7,16 @@ requests, the ratio the median of pairwise ratios. One client asks, windowed (16
 is verified. uWSGI is taken from PATH or $PALATINE_BENCH_UWSGI and left out where there is none.
 """
 
+import contextlib
 import os
 import shutil
 import socket
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +33,9 @@ SYSTEM = "1.3.6.1.2.1.1"
 #: A group of scalars that snmpd answers out of its own memory, long enough for a GETBULK.
 SNMP_GROUP = "1.3.6.1.2.1.11"
 BULK_ROWS = 25
+#: In lock step beside as many busy processes as an app may have workers: what counts is the wait.
+BESIDE_LOAD = "the same, 8 workers busy"
+BUSY = 8
 
 
 class Question(NamedTuple):
@@ -87,6 +92,7 @@ def start_agent(programs: Runner, port: int) -> Server:
     questions = {
         "GET, 1 name": Question(PduType.GET, [f"{BASE}.1.1"]),
         "GET, 1 name, in lock step": Question(PduType.GET, [f"{BASE}.1.1"]),
+        BESIDE_LOAD: Question(PduType.GET, [f"{BASE}.1.1"]),
         "GET, 20 names": Question(PduType.GET, names),
         "GETBULK, 25 rows": Question(PduType.GET_BULK, [f"{BASE}.2"], BULK_ROWS),
     }
@@ -105,6 +111,7 @@ def start_snmpd(programs: Runner) -> Server:
     questions = {
         "GET, 1 name": Question(PduType.GET, [f"{SYSTEM}.3.0"]),
         "GET, 1 name, in lock step": Question(PduType.GET, [f"{SYSTEM}.3.0"]),
+        BESIDE_LOAD: Question(PduType.GET, [f"{SYSTEM}.3.0"]),
         "GET, 20 names": Question(PduType.GET, [f"{SYSTEM}.{n}.0" for n in (1, 3, 4, 7)] * 5),
         "GETBULK, 25 rows": Question(PduType.GET_BULK, [SNMP_GROUP], BULK_ROWS),
     }
@@ -122,6 +129,7 @@ def start_uwsgi(programs: Runner) -> list[Server]:
     questions = {
         "GET, 1 name": Question(PduType.GET, [f"{BASE}.1.1"]),
         "GET, 1 name, in lock step": Question(PduType.GET, [f"{BASE}.1.1"]),
+        BESIDE_LOAD: Question(PduType.GET, [f"{BASE}.1.1"]),
     }
     return [answering(Server("uWSGI", running, port, questions))]
 
@@ -146,9 +154,24 @@ def measure(servers: Sequence[Server], rounds: int, requests: int) -> dict[tuple
         for workload in servers[0].questions:
             for server in servers:
                 if workload in server.questions:
-                    window = 1 if "lock step" in workload else WINDOW
-                    figures.setdefault((workload, server.name), []).append(ask(server, workload, window, requests))
+                    beside_load = workload == BESIDE_LOAD
+                    window = 1 if "lock step" in workload or beside_load else WINDOW
+                    with busy(BUSY if beside_load else 0):
+                        figure = ask(server, workload, window, requests // 4 if beside_load else requests)
+                    figures.setdefault((workload, server.name), []).append(figure)
     return figures
+
+
+@contextlib.contextmanager
+def busy(count: int) -> Iterator[None]:
+    """So many processes that never wait."""
+    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 def ask(server: Server, workload: str, window: int, requests: int) -> Figure:

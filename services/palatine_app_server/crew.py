@@ -56,7 +56,7 @@ class Crew(Part):
         places += [Place(SPOOLER, number + 1) for number in range(spoolers)]
         self._lives = dict.fromkeys(places, Life())
         self._begun = False
-        self._early_deaths: set[int] = set()
+        self._early_deaths: dict[int, int] = {}  # wait status by pid
         self._deadlines = {
             place: (
                 segment.cells(_TABLES[place.role][1], place.number - 1),
@@ -136,7 +136,7 @@ class Crew(Part):
             self._logs.say(f"spawned the uWSGI spooler on dir {directory} with pid {pid}")
         self._event(place, crew_policy.Spawned(pid))
         if pid in self._early_deaths:
-            self.reaped(pid, 0, 0.0)
+            self.reaped(pid, self._early_deaths[pid], 0.0)
 
     def zygote_gone(self) -> None:
         """A zygote ended: whoever had been asked for and did not come must be asked for again."""
@@ -145,19 +145,19 @@ class Crew(Part):
 
     def reaped(self, pid: int, status: int, now: float) -> bool:
         """A child ended; whether it was one of ours."""
-        del status, now
+        del now
         for place, life in self._lives.items():
             if life.pid == pid:
-                self._died(place, life)
-                self._early_deaths.discard(pid)
+                self._died(place, life, done=place.role == SPOOLER and not status)  # spooler-max-tasks
+                self._early_deaths.pop(pid, None)
                 return True
         if any(life.phase is Phase.STARTING and not life.pid for life in self._lives.values()):
-            self._early_deaths.add(pid)
+            self._early_deaths[pid] = status
         else:
             self._early_deaths.clear()
         return False
 
-    def _died(self, place: Place, life: Life) -> None:
+    def _died(self, place: Place, life: Life, *, done: bool) -> None:
         self._store(place, "pid", 0)
         cells, word = self._deadlines[place]
         cells[word] = 0
@@ -173,7 +173,7 @@ class Crew(Part):
         if place.role == SPOOLER:
             row = self._segment.cells("spooler_tasks", place.number - 1)
             row[self._segment.word("spooler_tasks", "running")] = 0
-        self._event(place, crew_policy.Died())
+        self._event(place, crew_policy.Died(done))
 
     def _replace(self, places: Iterable[Place]) -> None:
         for place in places:

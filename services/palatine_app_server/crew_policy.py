@@ -70,7 +70,9 @@ class Spawned(NamedTuple):
 
 
 class Died(NamedTuple):
-    """Its process was reaped."""
+    """Its process was reaped; `done` where it had done its share and made way for a fresh one."""
+
+    done: bool = False
 
 
 class Leave(NamedTuple):
@@ -96,7 +98,7 @@ def decide(life: Life, event: Event, now: float) -> tuple[Life, list[Action]]:
         life = life._replace(phase=Phase.LEAVING if life.last else Phase.RUNNING, pid=event.pid, since=now)
         return life, [Signal(signal.SIGHUP)] if life.last else []
     if isinstance(event, Died):
-        return _died(life, now), []
+        return _died(life, event, now), []
     if isinstance(event, Leave):
         return _leave(life, event, now)
     if isinstance(event, Unforked) and life.phase is Phase.STARTING and not life.pid:
@@ -126,10 +128,10 @@ def _tick(life: Life, now: float) -> tuple[Life, list[Action]]:
     return life, []
 
 
-def _died(life: Life, now: float) -> Life:
+def _died(life: Life, event: Died, now: float) -> Life:
     if life.last:
         return life._replace(phase=Phase.GONE, pid=0)
-    asked = life.phase in {Phase.LEAVING, Phase.CONDEMNED}
+    asked = event.done or life.phase in {Phase.LEAVING, Phase.CONDEMNED}
     quick = life.quick_deaths + 1 if not asked and now - life.since < QUICK_SECONDS else 0
     return life._replace(phase=Phase.WAITING, pid=0, due=now + respawn_delay(quick), quick_deaths=quick)
 

@@ -1,4 +1,4 @@
-"""An app that runs what the test asks for: /call?EXPRESSION answers its value, handlers write what they got to a file."""
+"""An app that runs what the test asks for: /call?EXPRESSION answers its value, handlers note what they got."""
 
 from functools import partial
 from typing import Any

@@ -46,6 +46,8 @@ def test_who_dies_is_replaced_and_who_dies_quickly_later() -> None:
     life, _ = lived(*RUNNING, (0.2, Died()), (0.3, Tick()))
     assert life.due > 0.3
     assert life.quick_deaths == 1
+    life, _ = lived(*RUNNING, (0.2, Died()), (0.3, Tick()), (0.4, Spawned(78)), (0.5, Died(done=True)))
+    assert (life.due, life.quick_deaths) == (0.5, 0)
 
 
 def test_a_replaced_one_gets_a_successor_after_its_end_only() -> None:

@@ -28,6 +28,7 @@ def test_every_route_is_found_by_its_path_and_no_other() -> None:
 
 
 @pytest.mark.interop
+@pytest.mark.timeout(300)  # 12 s of CPU, more by the clock where others are at work
 def test_schemathesis_finds_no_answer_that_is_not_described(programs: Runner) -> None:
     port = free_port()
     config = programs.directory / "stats-exporter.yaml"
@@ -51,7 +52,7 @@ def test_schemathesis_finds_no_answer_that_is_not_described(programs: Runner) ->
             "all",
             "--no-color",
         ]
-        done = run("schemathesis", "run", url, *words, check=False, seconds=100, cwd=programs.directory)
+        done = run("schemathesis", "run", url, *words, check=False, seconds=250, cwd=programs.directory)
         assert done.returncode == 0, done.stdout + done.stderr
         assert json.loads(run("curl", "-s", url).stdout) == openapi.document()
         assert "Traceback" not in exporter.output()

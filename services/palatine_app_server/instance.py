@@ -69,7 +69,10 @@ def sweep(runtime: Path) -> bool:
     """Remove private runtime directories whose app-server is gone (killed -9); whether there was one."""
     swept = False
     for directory in runtime.glob("private-*"):
-        if any(_alive(one) for one in (directory / "i").glob("*")):
+        try:
+            if any(_alive(one) for one in (directory / "i").glob("*")):
+                continue
+        except FileNotFoundError:  # swept by another starter while we looked
             continue
         try:
             fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -1,7 +1,8 @@
 """Names of the MIB into object identifiers and back, and values as people read them; must never ask anybody.
 
 `palInstanceRequests.shop` is a column and its index, `palHostVersion` a scalar, `palInstanceTable`, `palatine` and
-`uwsgi` are subtrees; numbers go as they are. An index that is a name is written as it is, or in quotes.
+`uwsgi` are subtrees; numbers go as they are. An index that is a name is written as it is, or in quotes where two names
+follow each other and one has dots.
 """
 
 import difflib
@@ -58,7 +59,7 @@ class Names:
             near = difflib.get_close_matches(word, self._places, n=1, cutoff=0.5)
             raise ProtocolError(f"no object is called {word!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
         rest = name.removeprefix("PALATINE-MIB::")[len(word) :]
-        parts = [quoted or bare for quoted, bare in _PARTS.findall(rest)]
+        parts = _dotted(place, rest) or [quoted or bare for quoted, bare in _PARTS.findall(rest)]
         if "".join(match[0] for match in _PARTS.finditer(rest)) != rest:
             raise ProtocolError(f"{name!r}: after the object come its indexes, each after a dot")
         return (*place.arcs, *self._index(place, parts))
@@ -100,6 +101,18 @@ def _places(base: ber.Oid) -> Iterator[tuple[str, Place]]:
         for one in table.objects:
             if one.arc != mib.INDEX_ARC:
                 yield identifier(table.name, one.name), Place((*prefix, 1, one.arc), one, table)
+
+
+def _dotted(place: Place, rest: str) -> list[str]:
+    """The indexes in `rest` where only the first is a name, which may then have dots without quotes; else []."""
+    kinds = [name.endswith("Name") for name in place.table.indexes] if place.table is not None else []
+    if kinds.count(True) != 1 or not kinds[0] or '"' in rest or not rest:
+        return []
+    words = rest.removeprefix(".").split(".")
+    numbers: list[str] = []
+    while len(words) > 1 and len(numbers) < len(kinds) - 1 and words[-1].isascii() and words[-1].isdigit():
+        numbers.insert(0, words.pop())
+    return [".".join(words), *numbers]
 
 
 def _number(part: str) -> int:

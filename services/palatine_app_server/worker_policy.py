@@ -42,6 +42,7 @@ class Life(NamedTuple):
     quick_deaths: int = 0
     last: bool = False  # told to leave: not respawned
     cheap: bool = False  # told to leave: not respawned before it is woken
+    waits: bool = False  # condemned, for requests that are still in time
 
 
 class Fork(NamedTuple):
@@ -143,8 +144,9 @@ def decide(life: Life, event: Event, now: float) -> tuple[Life, list[Action]]:
         return _leave(life, event, now)
     if isinstance(event, Overdue):
         return _overdue(life, event, now)
-    if isinstance(event, Alone) and life.phase is Phase.CONDEMNED:
-        return life._replace(due=min(life.due, now + HARAKIRI_GRACE_SECONDS)), []
+    if isinstance(event, Alone) and life.phase is Phase.CONDEMNED and life.waits:
+        # told again: a request that was in time then may be overdue now, and its client is owed an answer as well
+        return life._replace(due=now + HARAKIRI_GRACE_SECONDS, waits=False), [Signal(signal.SIGUSR2)]
     if isinstance(event, Unforked) and not life.pid and life.phase in {Phase.STARTING, Phase.LEAVING}:
         return life._replace(since=now, phase=Phase.GONE if life.last else Phase.STARTING), []
     if isinstance(event, Accepting) and life.phase is Phase.STARTING:
@@ -240,4 +242,5 @@ def _overdue(life: Life, event: Overdue, now: float) -> tuple[Life, list[Action]
     due = now + max(event.grace, HARAKIRI_GRACE_SECONDS)
     if life.last:
         due = min(due, life.due)
-    return life._replace(phase=Phase.CONDEMNED, due=due), [Signal(signal.SIGUSR2)]
+    waits = event.grace > 0
+    return life._replace(phase=Phase.CONDEMNED, due=due, waits=waits), [Signal(signal.SIGUSR2)]

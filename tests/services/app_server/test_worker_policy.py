@@ -14,18 +14,22 @@ from palatine_app_server.worker_policy import (
     Accepting,
     Action,
     Alone,
+    Cheapen,
     Died,
     Event,
     Fork,
+    Kill,
     Leave,
     Life,
     Note,
     Overdue,
     Phase,
+    Recycle,
     Signal,
     Spawned,
     Tick,
     Unforked,
+    Wake,
     decide,
     next_due,
     respawn_delay,
@@ -43,7 +47,10 @@ UNBORN = Life(1, 2, Phase.LEAVING, 0, 990.0, 1060.0, last=True)
 CONDEMNED = Life(1, 2, Phase.CONDEMNED, PID, 900.0, 1020.0)
 DOOMED = CONDEMNED._replace(last=True)  # condemned and told to leave
 GONE = Life(1, 2, Phase.GONE, last=True)
-ALL = (WAITING, ASKED, STARTING, HASTY, SERVING, LEAVING, UNBORN, CONDEMNED, DOOMED, GONE)
+RECYCLED = LEAVING._replace(last=False)
+CHEAPENED = RECYCLED._replace(cheap=True)
+CHEAP = Life(1, 2, Phase.CHEAP, 0, 900.0, cheap=True)
+ALL = (WAITING, ASKED, STARTING, HASTY, SERVING, LEAVING, UNBORN, CONDEMNED, DOOMED, GONE, RECYCLED, CHEAPENED, CHEAP)
 
 HUP, INT, USR2, KILL = (Signal(n) for n in (signal.SIGHUP, signal.SIGINT, signal.SIGUSR2, signal.SIGKILL))
 DIED = Died(9, "worker 1 died")
@@ -98,7 +105,7 @@ TABLE: list[tuple[Life, Event, dict[str, object], Sequence[Action]]] = [
     ),
     (SERVING, Leave(60), {"phase": Phase.LEAVING, "due": NOW + 60, "last": True}, [HUP]),
     (SERVING, Leave(3, brutal=True), {"phase": Phase.LEAVING, "due": NOW + 3, "last": True}, [INT]),
-    (SERVING, Overdue(5), {"phase": Phase.CONDEMNED, "due": NOW + 5}, [USR2]),
+    (SERVING, Overdue(5), {"phase": Phase.CONDEMNED, "due": NOW + 5, "waits": True}, [USR2]),
     (SERVING, Overdue(0), {"phase": Phase.CONDEMNED, "due": NOW + HARAKIRI_GRACE_SECONDS}, [USR2]),
     (SERVING, Alone(), {}, []),
     (LEAVING, Tick(), {}, []),
@@ -111,8 +118,28 @@ TABLE: list[tuple[Life, Event, dict[str, object], Sequence[Action]]] = [
     (LEAVING, DIED, {"phase": Phase.GONE, "pid": 0}, []),
     (LEAVING, Leave(600), {}, [HUP]),  # asked again: no reprieve
     (LEAVING, Leave(0, brutal=True), {"due": NOW}, [INT]),
-    (LEAVING, Overdue(5), {"phase": Phase.CONDEMNED, "due": NOW + 5}, [USR2]),
-    (LEAVING, Overdue(500), {"phase": Phase.CONDEMNED}, [USR2]),
+    (SERVING, Recycle(60), {"phase": Phase.LEAVING, "due": NOW + 60}, [HUP]),
+    (SERVING, Recycle(60, told=False), {"phase": Phase.LEAVING, "due": NOW + 60}, []),
+    (SERVING, Cheapen(60), {"phase": Phase.LEAVING, "due": NOW + 60, "cheap": True}, [HUP]),
+    (SERVING, Kill("too large"), {}, [Note("too large"), KILL]),
+    (SERVING, Wake(), {}, []),
+    (WAITING, Cheapen(60), {"phase": Phase.CHEAP}, []),
+    (WAITING, Recycle(60), {}, []),
+    (STARTING, Recycle(60), {}, []),
+    (STARTING, Kill("too large"), {}, []),
+    (HASTY, Cheapen(60), {}, []),
+    (RECYCLED, DIED, {"phase": Phase.WAITING, "pid": 0, "due": NOW}, []),
+    (RECYCLED, Overdue(0), {"phase": Phase.CONDEMNED, "due": NOW + HARAKIRI_GRACE_SECONDS}, [USR2]),
+    (RECYCLED, Leave(60), {"last": True}, [HUP]),
+    (CHEAPENED, DIED, {"phase": Phase.CHEAP, "pid": 0}, [Note("uWSGI worker 1 cheaped.")]),
+    (CHEAPENED, Wake(), {"cheap": False}, []),  # it ends, and another one comes
+    (CHEAP, Tick(), {}, []),
+    (CHEAP, Wake(), {"phase": Phase.WAITING, "cheap": False, "due": NOW}, []),
+    (CHEAP, Cheapen(60), {}, []),
+    (CHEAP, Leave(60), {"phase": Phase.GONE}, []),
+    (LEAVING, Recycle(600), {}, []),
+    (LEAVING, Overdue(5), {"phase": Phase.CONDEMNED, "due": NOW + 5, "waits": True}, [USR2]),
+    (LEAVING, Overdue(500), {"phase": Phase.CONDEMNED, "waits": True}, [USR2]),
     (UNBORN, Spawned(PID), {"pid": PID, "since": NOW}, [HUP]),
     (UNBORN._replace(due=NOW), Tick(), {}, []),
     (UNBORN, Unforked(), {"phase": Phase.GONE, "since": NOW}, []),
@@ -120,8 +147,8 @@ TABLE: list[tuple[Life, Event, dict[str, object], Sequence[Action]]] = [
     (UNBORN, Leave(0, brutal=True), {"due": NOW}, []),
     (CONDEMNED, Tick(), {}, []),
     (CONDEMNED._replace(due=NOW), Tick(), {"due": NOW + 1}, [KILL]),
-    (CONDEMNED, Alone(), {"due": NOW + HARAKIRI_GRACE_SECONDS}, []),
-    (CONDEMNED._replace(due=NOW + 0.1), Alone(), {}, []),
+    (CONDEMNED._replace(waits=True), Alone(), {"due": NOW + HARAKIRI_GRACE_SECONDS, "waits": False}, [USR2]),
+    (CONDEMNED, Alone(), {}, []),
     (CONDEMNED, Overdue(500), {}, []),
     (CONDEMNED, DIED, {"phase": Phase.WAITING, "pid": 0, "due": NOW}, [RESPAWN]),
     (CONDEMNED, Leave(60), {"last": True}, [HUP]),
@@ -140,8 +167,12 @@ def test_what_happens(life: Life, event: Event, changes: dict[str, object], acti
 
 @pytest.mark.parametrize("life", ALL, ids=lambda life: f"{life.phase.value}-{life.pid}-{life.last}")
 @pytest.mark.parametrize(
-    "event", [Spawned(99), Accepting(), DIED, Tick(), Unforked(), Leave(9), Leave(0, brutal=True), Overdue(9), Alone()]
-)
+    "event",
+    [
+        Spawned(99), Accepting(), DIED, Tick(), Unforked(), Leave(9), Leave(0, brutal=True), Overdue(9), Alone(),
+        Recycle(9), Cheapen(9), Wake(), Kill("it"),
+    ],
+)  # fmt: skip
 def test_no_pair_of_phase_and_event_is_forgotten(life: Life, event: Event) -> None:
     after, actions = decide(life, event, NOW)
     assert (after.worker, after.generation) == (life.worker, life.generation)
@@ -169,6 +200,10 @@ EVENTS = st.one_of(
     st.builds(Leave, st.sampled_from([0.0, 3.0, 60.0]), st.booleans()),
     st.builds(Overdue, st.sampled_from([0.0, 5.0])),
     st.just(Alone()),
+    st.builds(Recycle, st.just(5.0), st.booleans()),
+    st.just(Cheapen(5.0)),
+    st.just(Wake()),
+    st.just(Kill("too large")),
 )
 
 
@@ -179,7 +214,7 @@ def test_whatever_happens(events: list[tuple[Event, float]]) -> None:
     life, now, told = Life(1, 1), 0.0, False
     for event, pause in events:
         now += pause
-        if isinstance(event, Spawned) and (life.pid or life.phase in {Phase.WAITING, Phase.GONE}):
+        if isinstance(event, Spawned) and (life.pid or life.phase in {Phase.WAITING, Phase.CHEAP, Phase.GONE}):
             continue  # cannot be: the master forks one at a time and kills strangers
         if isinstance(event, Died) and not life.pid:
             continue

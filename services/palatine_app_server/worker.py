@@ -22,7 +22,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Final, NamedTuple
@@ -30,6 +29,7 @@ from typing import Final, NamedTuple
 from palatine import exits
 from palatine.codec.http_head import HeadError
 from palatine_app_server.connection import Connection, Listener, Next
+from palatine_app_server.last_words import print_exc
 from palatine_app_server.ledger import Ledger
 from palatine_app_server.recycle_policy import RecycleSettings
 from palatine_app_server.recycling import Recycling
@@ -192,7 +192,7 @@ class Worker:
         try:
             self._serve(core)
         except BaseException:  # noqa: BLE001 - a fault of ours: better another worker than one with a thread less
-            traceback.print_exc()
+            print_exc()
             leave(exits.FAILURE, self._on_exit)
 
     def _serve(self, core: Core) -> None:

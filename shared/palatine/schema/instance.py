@@ -75,7 +75,9 @@ INSTANCE: Final[tuple[Table, ...]] = (
             count(
                 "alarms_raised", "alarms", "Alarms the instance raised itself, by API or by a full listen queue.", 25
             ),
-            level("spooler_frequency", "seconds", "How often spoolers look, as the app has asked; 0 if it has not.", 26),
+            level(
+                "spooler_frequency", "seconds", "How often spoolers look, as the app has asked; 0 if it has not.", 26
+            ),
         ),
     ),
     Table(

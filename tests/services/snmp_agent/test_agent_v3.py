@@ -133,6 +133,31 @@ def test_communities_of_the_host_name_instances_and_come_from_their_networks(hos
         assert "Timeout" in asked("snmpget", host.port, "-v2c", "-c", community, NAME, tries=1), community
 
 
+@pytest.mark.parametrize(
+    ("user", "auth", "priv"),
+    [
+        ("plain", "", ""),
+        ("sha384", "sha384", ""),
+        ("aes128", "sha256", "aes128"),
+        ("aes256", "sha512", "aes256"),
+        ("reeder", "sha", "aes256c"),
+    ],
+)
+def test_palatine_s_own_manager_asks_by_v3(host: Host, user: str, auth: str, priv: str) -> None:
+    """`palatine snmp` has pysnmp ask: an implementation that is neither ours nor net-snmp's."""
+    secrets = {"PALATINE_SNMP_AUTH": "maplesyrup" if auth else "", "PALATINE_SNMP_PRIV": "privpriv1" if priv else ""}
+    protocols = (*(("-a", auth) if auth else ()), *(("-x", priv) if priv else ()))
+    words = (f"127.0.0.1:{host.port}", "-u", user, *protocols, "--timeout", "5")
+    environ = {**os.environ, **secrets}
+    assert "palInstanceUp.app = yes" in run("palatine", "snmp", "walk", *words, "palInstanceTable", env=environ).stdout
+    asked_for = ("palatine", "snmp", "get", *words, "-n", "app", "uwsgiRequests", "uwsgiCustom.40")
+    assert run(*asked_for, env=environ).stdout.splitlines() == ["uwsgiRequests = 1", "uwsgiCustom.40 = 77"]
+    if auth:
+        wrong = run(*asked_for, env={**environ, "PALATINE_SNMP_AUTH": "not the one"}, check=False)
+        assert (wrong.returncode, wrong.stdout) == (69, "")
+        assert "Wrong SNMP PDU digest" in wrong.stderr
+
+
 async def test_a_restart_keeps_the_engine_and_a_reload_takes_up_users(programs: Runner, host: Host) -> None:
     def engine() -> Any:
         return wait_until(lambda: found if (found := status_file()) else None, "an engine")

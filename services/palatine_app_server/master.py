@@ -242,8 +242,9 @@ class Master:
             now = time.monotonic()
             for part in self._parts:
                 part.tick(now)
-            due = [self._link.due(now), self._companions.due(now), *(part.due(now) for part in self._parts)]
-            self._loop.turn(min([moment for moment in due if moment is not None], default=now + TICK_SECONDS) - now)
+            due = [now + TICK_SECONDS, self._link.due(now), self._companions.due(now)]
+            due += [part.due(now) for part in self._parts]
+            self._loop.turn(min(moment for moment in due if moment is not None) - now)
         self._takers.close()
         self._segment.close(unlink=True)
         if self._settings.vacuum and not self._orders.successor_wanted:

@@ -38,7 +38,9 @@ def test_there_is_a_unit_for_each_daemon() -> None:
 
 @pytest.mark.interop
 def test_systemd_finds_nothing_wrong(machine: Path) -> None:
-    done = verify(machine, *(name.replace("@.", "@hello.") for name in SERVICES), "palatine-snmp-agent.socket", "palatine.target")
+    done = verify(
+        machine, *(name.replace("@.", "@hello.") for name in SERVICES), "palatine-snmp-agent.socket", "palatine.target"
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -16,7 +16,7 @@ def machine(tmp_path: Path) -> Path:
     for name in ("opt/palatine/bin", "bin", "etc/systemd/system", "usr/lib/systemd/system"):
         (tmp_path / name).mkdir(parents=True)
     commands = [f"opt/palatine/bin/{name.removesuffix('.service').rstrip('@')}" for name in SERVICES]
-    for name in (*commands, "bin/kill"):
+    for name in (*commands, "bin/chgrp", "bin/kill"):
         (tmp_path / name).write_text("#!/bin/sh\n")
         (tmp_path / name).chmod(0o755)
     for unit in (*UNITS.glob("*.service"), *UNITS.glob("*.socket"), *UNITS.glob("*.target")):

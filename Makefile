@@ -5,6 +5,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 JOBS ?= auto
 
+# Where somebody's machine sets it, each of the thousands of processes the tests start would compile everything again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help up test chaos fuzz lint format bench peers constraints clean
 
 help:

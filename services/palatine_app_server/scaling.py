@@ -47,6 +47,7 @@ class Scaling(Part):
         self._requests = -1
         self._asked = 0.0  # when the number of requests changed last
         self._somebody_waits = False
+        self._unwanted = 0  # workers the FIFO's - asked to stop, and nobody could yet
         self._rss = 0
         self._lifetimes: dict[int, int] = {}  # by pid: each with its own delta
         words = ("requests", "running_time", "in_request")
@@ -73,6 +74,8 @@ class Scaling(Part):
         if self._somebody_waits:
             self._somebody_waits = False
             self._somebody_came()
+        if self._unwanted:
+            self._shrink()
         self._retire_aged(now)
         if life.idle_seconds:
             self._look_for_idleness(now)
@@ -81,10 +84,22 @@ class Scaling(Part):
 
     def change(self, delta: int) -> None:
         """One worker more or less, as the FIFO's + and - ask for."""
-        running = len(self._running())
-        least = self._get_settings().life.cheaper.least or 1
-        if delta > 0 or running > least:
-            self._workforce.scale(delta, lambda life: not self._busy(life))
+        if delta > 0:
+            self._unwanted = 0
+            self._workforce.scale(delta)
+        else:
+            self._unwanted += 1
+            self._shrink()
+
+    def _shrink(self) -> None:
+        """Stop who is not wanted any more, as soon as one more than the fewest serves and is idle."""
+        running = self._running()
+        if len(running) > (self._get_settings().life.cheaper.least or 1):
+            if any(not self._busy(life) for life in running):
+                self._unwanted -= 1
+                self._workforce.scale(-1, lambda life: not self._busy(life))
+        elif not any(life.phase is Phase.STARTING for life in self._workforce.workers()):
+            self._unwanted = 0
 
     def go_cheap(self) -> None:
         """Stop all workers; the first connection brings them back."""

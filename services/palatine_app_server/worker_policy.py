@@ -218,11 +218,12 @@ def _renew(life: Life, event: Recycle | Cheapen | Wake | Kill, now: float) -> tu
         return life, [Note(event.why), Signal(signal.SIGKILL)] if serving else []
     if isinstance(event, Cheapen) and life.phase is Phase.WAITING:
         return life._replace(phase=Phase.CHEAP), []
+    if isinstance(event, Recycle) and not event.told and life.phase is Phase.SERVING:
+        return life._replace(phase=Phase.LEAVING, due=now + event.mercy), []  # it may not have said its pid yet
     if not serving:
         return life, []
     leaving = life._replace(phase=Phase.LEAVING, due=now + event.mercy, cheap=isinstance(event, Cheapen))
-    told = not isinstance(event, Recycle) or event.told
-    return leaving, [Signal(signal.SIGHUP)] if told else []
+    return leaving, [Signal(signal.SIGHUP)]
 
 
 def _leave(life: Life, event: Leave, now: float) -> tuple[Life, list[Action]]:

@@ -30,13 +30,14 @@ def test_nobody_notices_reloads_recycling_and_scaling_at_once(programs: Runner) 
             wait_until(lambda wanted=number: server.generation() >= wanted, f"generation {number}", 30)  # type: ignore[misc]
             wait_until(lambda: server.state() == "ready", "ready", 30)
             fifo.write_text("+-"[number % 2])
+        fifo.write_text("+-")
+        wait_until(lambda: "cheaped." in server.running.output(), "a worker less", 30)
     assert load.failures == []
     assert load.answers > 500
     output = server.running.output()
     assert "DAMN" not in output
     assert "NO MERCY" not in output
     assert "Seeya!" in output
-    assert "cheaped." in output
     assert server.server()["reload_failures"] == 0
 
 

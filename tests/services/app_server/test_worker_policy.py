@@ -128,6 +128,7 @@ TABLE: list[tuple[Life, Event, dict[str, object], Sequence[Action]]] = [
     (STARTING, Recycle(60), {}, []),
     (STARTING, Kill("too large"), {}, []),
     (HASTY, Cheapen(60), {}, []),
+    (HASTY, Recycle(60, told=False), {"phase": Phase.LEAVING, "due": NOW + 60}, []),
     (RECYCLED, DIED, {"phase": Phase.WAITING, "pid": 0, "due": NOW}, []),
     (RECYCLED, Overdue(0), {"phase": Phase.CONDEMNED, "due": NOW + HARAKIRI_GRACE_SECONDS}, [USR2]),
     (RECYCLED, Leave(60), {"last": True}, [HUP]),

@@ -27,6 +27,10 @@ SIGNAL_ORDERS: Final[Mapping[str, str]] = {
 }
 
 
+#: It knows alarms and signals; other processes and moments do not.
+_OF_THE_MASTER: Final = frozenset({"unix_signal", "alarm"})
+
+
 class HookError(PalatineError):
     """A hook failed: the instance ends, as uWSGI's does."""
 
@@ -48,7 +52,7 @@ def parse(text: str) -> Hook:
     verb, colon, argument = text.partition(":")
     if not colon:
         raise ConfigError("invalid hook syntax, must be hook:args")
-    if verb not in VERBS and verb not in {"unix_signal", "alarm"}:
+    if verb not in VERBS and verb not in _OF_THE_MASTER:
         raise ConfigError(f"hook action not found: {verb}")
     if verb == "unix_signal":
         number, _, function = argument.partition(" ")
@@ -60,8 +64,8 @@ def parse(text: str) -> Hook:
 def run(hooks: Sequence[Hook], moment: str) -> None:
     """Run each in turn; HookError for the first that fails."""
     for hook in hooks:
-        if hook.verb in {"unix_signal", "alarm"}:
-            continue  # the master's own: it knows signals and alarms
+        if hook.verb in _OF_THE_MASTER:
+            raise HookError(f"FATAL hook failed: {hook.text}: only hook-master-start and hook-touch can do that")
         said = f'"{hook.argument}"' if hook.verb == "exec" else f'"{hook.text}"'
         sys.stderr.write(f"running {said} ({moment.replace('-', ' ', 1) if 'as-' in moment else moment})...\n")
         sys.stderr.flush()

@@ -135,7 +135,7 @@ class Master:
         )  # fmt: skip
         standing = StandingOrders(
             settings.process, self._orders, self._scaling, self._logs, self._loop,
-            deliver=self._deliver, emperor=self._emperor, environ=self._app_environ(settings),
+            deliver=self._deliver, alarm=self._raise, emperor=self._emperor, environ=self._app_environ(settings),
         )  # fmt: skip
         self._parts.append(standing)
         inquiries = Inquiries(

@@ -22,7 +22,7 @@ _SHELL: Final = "/bin/sh"
 
 
 class StandingOrders(Part):
-    """What the process settings of one instance ask for; `deliver` routes a uwsgi signal."""
+    """What the process settings of one instance ask for; `deliver` routes a uwsgi signal, `alarm` raises one."""
 
     def __init__(
         self,
@@ -33,6 +33,7 @@ class StandingOrders(Part):
         loop: Loop,
         *,
         deliver: Callable[[int], None],
+        alarm: Callable[[str, str, str], None],
         emperor: EmperorPipe | None,
         environ: Mapping[str, str],
     ) -> None:
@@ -42,6 +43,7 @@ class StandingOrders(Part):
         self._logs = logs
         self._loop = loop
         self._deliver = deliver
+        self._alarm = alarm
         self._emperor = emperor
         self._environ = dict(environ)
         self._commands: dict[int, str] = {}
@@ -124,6 +126,9 @@ class StandingOrders(Part):
             number, _, function = hook.argument.partition(" ")
             order = getattr(self._orders, SIGNAL_ORDERS[function.strip()])
             self._loop.answer_signal(int(number), order)
+        elif hook.verb == "alarm":
+            alarm, _, message = hook.argument.partition(" ")
+            self._alarm(alarm, message, "hook")
         else:
             try:
                 hooks.run([hook], "master")

@@ -213,6 +213,7 @@ def test_hooks_of_every_moment(programs: Runner) -> None:
         (["--hook-asap", "nonsense:1"], 78, "hook-asap: hook action not found: nonsense"),
         (["--hook-asap", "print"], 78, "invalid hook syntax, must be hook:args"),
         (["--exec-as-user", "exit 3"], 1, 'command "exit 3" exited with non-zero code: 3'),
+        (["--hook-asap", "alarm:tell me"], 1, "only hook-master-start and hook-touch can do that"),
         (["--hook-post-fork", "unlink:/nowhere/at/all"], 0, "FATAL hook failed, destroying instance"),
         (["--touch-exec", "file"], 78, "touch-exec takes a file and a command"),
         (["--touch-signal", "file x"], 78, "touch-signal takes a file and the number of a uwsgi signal"),
@@ -230,6 +231,16 @@ def test_a_signal_means_what_the_config_says(programs: Runner) -> None:
     server.running.send(signal.SIGUSR2)
     assert server.running.wait(30) == 0
     assert "draining workers" in server.running.output()
+
+
+def test_a_hook_raises_an_alarm(programs: Runner) -> None:
+    touched = programs.directory / "touched"
+    touched.touch()
+    words = ["--hook-master-start", "alarm:tell it begins", "--hook-touch", f"{touched} alarm:tell it was touched"]
+    server = AppServer(programs, "--alarm", "tell log:again", *words)
+    wait_until(lambda: server.server()["alarms_raised"] == 1, "the alarm")
+    os.utime(touched, (0, 0))
+    wait_until(lambda: server.server()["alarms_raised"] == 2, "the other alarm")
 
 
 def test_watched_trees(programs: Runner) -> None:

@@ -290,12 +290,14 @@ class Master:
     def _reap(self) -> None:
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 return
-            if not pid:
+            if dead is None:
                 return
-            self._hearing.hear()  # its last words: that it was leaving, for example
+            # its last words, that it was leaving for example, while its pid is still its own and may be signalled
+            self._hearing.hear()
+            pid, status = os.waitpid(dead.si_pid, 0)
             now = time.monotonic()
             if self._link.reaped(pid, status, now) or self._companions.reaped(pid, status, now):
                 continue

@@ -267,10 +267,14 @@ class Worker:
         fd, watched = connection.fd, connection.watched
         connection.watched = events
         self._parked[fd] = connection  # before arming: another thread may get the event at once
-        if watched < 0:
-            self._epoll.register(fd, events)
-        elif watched != events or self._one_shot:
-            self._epoll.modify(fd, events)
+        try:
+            if watched < 0:
+                self._epoll.register(fd, events)
+            elif watched != events or self._one_shot:
+                self._epoll.modify(fd, events)
+        except OSError:
+            if self._parked.get(fd) is connection:
+                raise  # else a thread that retires or tidies up has taken it meanwhile, and ended it
 
     def _dismissed(self, connection: Connection) -> bool:
         """Close it, or let it live until its last call, which is set once: every thread that retires comes by here."""
@@ -290,7 +294,8 @@ class Worker:
     def _close(self, connection: Connection) -> None:
         if connection.watched >= 0:
             # closing alone would leave it in the set where a child of the app holds a copy of the descriptor
-            self._epoll.unregister(connection.fd)
+            with contextlib.suppress(OSError):  # another thread was about to arm it: `_park` finds it taken
+                self._epoll.unregister(connection.fd)
         connection.close()
 
     def _refuse(self, connection: Connection, error: HeadError, now: float) -> None:

@@ -27,9 +27,10 @@ def test_nobody_notices_reloads_recycling_and_scaling_at_once(programs: Runner) 
                 server.running.send(signal.SIGHUP)
             else:
                 fifo.write_text("c")
-            wait_until(lambda wanted=number: server.generation() >= wanted, f"generation {number}", 30)  # type: ignore[misc]
+            wait_until(lambda wanted=number: server.generation() >= wanted, f"generation {number}", 60)  # type: ignore[misc]
             wait_until(lambda: server.state() == "ready", "ready", 30)
             fifo.write_text("+-"[number % 2])
+        wait_until(lambda: fifo.write_text("-") and "cheaped." in server.running.output(), "one worker less")
         fifo.write_text("+-")
         wait_until(lambda: "cheaped." in server.running.output(), "a worker less", 30)
     assert load.failures == []

@@ -148,8 +148,8 @@ def test_client_certificates(programs: Runner) -> None:
             data += piece
     assert json.loads(data.partition(b"\r\n\r\n")[2])["HTTPS_DN"] == "/C=IT/CN=someone"
     unknown = run("curl", "-sSk", f"https://localhost:{secure.port}/", check=False)
-    assert unknown.returncode != 0
-    assert "certificate required" in unknown.stderr
+    assert unknown.returncode != 0  # what curl says depends on whether it has asked already when it is refused
+    assert not unknown.stdout
 
 
 def test_a_reload_takes_new_certificates_and_keeps_the_old_where_they_cannot_be_read(programs: Runner) -> None:

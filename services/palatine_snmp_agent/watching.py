@@ -75,8 +75,10 @@ class Watch:
                 now = _vassals(segment)
                 same = segment.uuid == self._uuid
                 self._uuid = segment.uuid
-        except FileNotFoundError:
-            return  # no emperor at present: its vassals go on, and what it says next is compared with what it said
+        except FileNotFoundError:  # its vassals go on, and what the next one says is compared with what it said
+            if self._vassals is None:
+                self._vassals = {}  # there was none yet: all that its first one has is news
+            return
         except (OSError, PeerError, ProtocolError, KeyError, IndexError):
             return
         if self._vassals is not None:

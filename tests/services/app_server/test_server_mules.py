@@ -153,6 +153,7 @@ def test_a_mule_with_a_program(programs: Runner) -> None:
     call(server, "uwsgi.mule_msg(b'quick')")
     wait_event(server, "b''")  # nothing came in time
     call(server, "uwsgi.mule_msg(b'no farms')")
+    wait_event(server, "b'no farms'")  # its own queue comes before everybody's
     call(server, "uwsgi.farm_msg('f', b'later')")
     call(server, "uwsgi.mule_msg(b'sooner', 1)")
     wait_event(server, "b'later'")

@@ -1,6 +1,7 @@
 """Signals to mules, farms and spoolers; timers, crons and file monitors of a running server."""
 
 import os
+import re
 import select
 import signal
 
@@ -110,12 +111,13 @@ def test_a_cron_command_of_the_config(programs: Runner) -> None:
     words = ("--cron", "-1 -1 -1 -1 -1 echo ran as $$; exit 3", "--cron2", "minute=-1,unique=1,harakiri=1 sleep 100")
     server = AppServer(programs, *words, "--unique-cron", "59 23 31 12 5 true")
     server.running.wait_for('echo ran as $$; exit 3" running with pid')
-    row, harakiri, never = server.read("crons")
-    assert (row["runs"], row["last_exit_status"], row["pid"]) == (1, 3 << 8, -1)
-    assert row["started_at"]
+    wait_until(lambda: server.read("crons")[0]["last_exit_status"] == 3 << 8, "its end", 30)
     wait_until(lambda: server.read("crons")[1]["last_exit_status"] == signal.SIGKILL, "its harakiri", 30)
+    row, harakiri, never = server.read("crons")
+    assert (row["runs"], row["pid"]) == (1, -1)
+    assert row["started_at"]
     assert harakiri["runs"] == 1
     assert (never["runs"], never["pid"]) == (0, -1)
-    pid = int(server.running.output().partition("ran as ")[2].split()[0])
+    (pid,) = map(int, re.findall(r"^ran as (\d+)$", server.running.output(), re.MULTILINE))
     assert f'running "echo ran as $$; exit 3" (pid {pid})' in server.running.output()
     assert not os.path.exists(f"/proc/{pid}")

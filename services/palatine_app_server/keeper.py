@@ -243,7 +243,11 @@ class Keeper:
                 os.kill(ward.pid, signum)
         for pgid in ward.groups() if group else ():
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(pgid, signum)
+                try:
+                    os.killpg(pgid, signum)
+                except ProcessLookupError:
+                    if pgid == ward.pid and ward.running:  # forked just now: it has no group of its own yet
+                        os.kill(pgid, signum)
 
     def _forget(self, key: str) -> None:
         ward = self._wards.get(key)

@@ -216,7 +216,8 @@ def test_the_real_spooler_runs_our_tasks_and_ours_its(programs: Runner) -> None:
     external = (*real[:-2], "--http-socket", str(port), "--spooler-external", str(spool))
     writer = programs.start(*external, "--spooler-external", str(spool), cwd=home)
     wait_until(port.exists, f"the real one: {writer.output()}", 30)
-    server = AppServer(programs, "--spooler", str(spool), app=APP)
+    # the real one still holds its lock when we hear of the file: the next look finds it free
+    server = AppServer(programs, "--spooler", str(spool), "--spooler-frequency", "1", app=APP)
     assert Path(os.fsdecode(_ask(port))).parent == spool
     wait_event(server, f"theirs spooler {spool} [b'at', b'name'] b'bbb'")
     wait_until(lambda: not list(spool.iterdir()), "the task done", 30)

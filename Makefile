@@ -27,10 +27,11 @@ $(VENV)/.ready: constraints.txt pyproject.toml
 up: $(VENV)/.ready
 	$(BIN)/palatine up --demo deploy/demo
 
-# What fails beside others on a busy machine is tried once more, alone; a fault fails again. Both runs are shown.
+# What fails beside others on a busy machine is tried again, alone, at most twice; a fault fails again. All runs are shown.
+ALONE := $(BIN)/python -m pytest --last-failed --last-failed-no-failures none -n 0
+
 test: $(VENV)/.ready peers
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile || \
-	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none -n 0
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile || $(ALONE) || $(ALONE)
 
 chaos: $(VENV)/.ready peers
 	PALATINE_LONG=1 $(BIN)/python -m pytest tests/chaos

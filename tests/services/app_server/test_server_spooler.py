@@ -144,12 +144,16 @@ def test_recycling_reload_and_harakiri(programs: Runner) -> None:
     wait_spooled(server, 0)
     assert sorted(names(server)) == [f"t{number}" for number in range(8)]  # each once, whoever ran it
     server.running.wait_for("maximum number of tasks reached (2) recycling ...")
-    wait_until(lambda: spooler_pid(server) and spooler_pid(server, 1), "both again", 30)
-    before = {spooler_pid(server), spooler_pid(server, 1)}
+
+    def both() -> set[int]:
+        pids = {spooler_pid(server), spooler_pid(server, 1)}
+        return set() if 0 in pids else pids
+
+    before = wait_until(both, "both again", 30)
     server.running.send(signal.SIGHUP)
     wait_until(lambda: server.generation() == 2, "the new generation")
-    wait_until(lambda: not before & {0, spooler_pid(server), spooler_pid(server, 1)}, "others", 30)
-    assert not any(alive(pid) for pid in before)
+    wait_until(lambda: (now := both()) and not before & now, "others", 30)
+    wait_until(lambda: not any(alive(pid) for pid in before), "the end of those before", 30)
     call(server, "uwsgi.spool(name='hangs', wait='ever')")
     server.running.wait_for("*** HARAKIRI ON THE SPOOLER (pid: ", 30)
     server.let("ever")

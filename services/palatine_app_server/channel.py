@@ -20,6 +20,24 @@ def pair() -> tuple[socket.socket, socket.socket]:
     return ends
 
 
+def queue(kind: socket.SocketKind, buffer_bytes: int) -> tuple[socket.socket, socket.socket]:
+    """(writer, reader) of the kernel's own queue; close-on-exec, never blocking; 0 bytes: the kernel's default size."""
+    ends = socket.socketpair(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    if buffer_bytes:
+        for end in ends:
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer_bytes)
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
+    return ends
+
+
+def put(writer: socket.socket, data: bytes) -> bool:
+    """Put `data` into a queue; False when it is full."""
+    try:
+        return writer.send(data) == len(data)
+    except BlockingIOError:
+        return False
+
+
 def send(end: socket.socket, message: dict[str, Any]) -> None:
     """Send one message; OSError when the other end is gone, BlockingIOError when a non-blocking `end` is full."""
     end.send(json.dumps(message, separators=(",", ":")).encode())

@@ -4,7 +4,6 @@ It never accepts. The process it is for binds the same path, which takes it away
 resets the connections that waited here, and their libzmq connects again within milliseconds.
 """
 
-import contextlib
 import os
 import socket
 from collections.abc import Callable
@@ -39,8 +38,7 @@ class Doorbell:
     def close_in_child(self) -> None:
         """In a forked child: the copy of the descriptor, and nothing else."""
         if self._socket is not None:
-            with contextlib.suppress(OSError):
-                os.close(self._socket.detach())
+            self._socket.close()
             self._socket = None
 
     def _knocked(self) -> None:

@@ -239,15 +239,11 @@ class Keeper:
         if ward is None:
             return
         with contextlib.suppress(ProcessLookupError):
-            if ward.running and not group:
+            if ward.running and (not group or os.getpgid(ward.pid) != ward.pid):  # forked just now, it leads no group
                 os.kill(ward.pid, signum)
         for pgid in ward.groups() if group else ():
             with contextlib.suppress(ProcessLookupError):
-                try:
-                    os.killpg(pgid, signum)
-                except ProcessLookupError:
-                    if pgid == ward.pid and ward.running:  # forked just now: it has no group of its own yet
-                        os.kill(pgid, signum)
+                os.killpg(pgid, signum)
 
     def _forget(self, key: str) -> None:
         ward = self._wards.get(key)

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Sequence
 from typing import Final
 
+from palatine_app_server import channel
 from palatine_app_server.signals_table import Farm
 
 #: Number 0: whichever mule comes first.
@@ -20,8 +21,8 @@ class MuleQueues:
 
     def __init__(self, mules: int, farms: Sequence[Farm], queue_bytes: int) -> None:
         self.farms = tuple(farms)
-        self._mules = [_pair(queue_bytes) for _ in range(mules + 1)]
-        self._farm_pairs = [_pair(queue_bytes) for _ in farms]
+        self._mules = [channel.queue(socket.SOCK_DGRAM, queue_bytes) for _ in range(mules + 1)]
+        self._farm_pairs = [channel.queue(socket.SOCK_DGRAM, queue_bytes) for _ in farms]
 
     @property
     def mules(self) -> int:
@@ -30,13 +31,13 @@ class MuleQueues:
 
     def send(self, mule: int, message: bytes) -> bool:
         """Queue `message` for a mule (or `ANY`); False when its queue is full. IndexError: no such mule."""
-        return _sent(self._mules[mule][0], message)
+        return channel.put(self._mules[mule][0], message)
 
     def send_to_farm(self, name: str, message: bytes) -> bool:
         """Queue `message` for whichever mule of a farm comes first; KeyError: no such farm."""
         for farm, pair in zip(self.farms, self._farm_pairs, strict=True):
             if farm.name == name:
-                return _sent(pair[0], message)
+                return channel.put(pair[0], message)
         raise KeyError(name)
 
     def readers(self, mule: int) -> list[socket.socket]:
@@ -66,20 +67,3 @@ def wait(readers: Sequence[int], seconds: float | None) -> list[int]:
     for fd in readers:
         poll.register(fd, select.POLLIN)
     return [fd for fd, _ in poll.poll(None if seconds is None else max(0.0, seconds) * 1000)]
-
-
-def _sent(writer: socket.socket, message: bytes) -> bool:
-    try:
-        writer.send(message)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _pair(queue_bytes: int) -> tuple[socket.socket, socket.socket]:
-    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-    if queue_bytes:
-        for end in ends:
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, queue_bytes)
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, queue_bytes)
-    return ends

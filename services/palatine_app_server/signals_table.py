@@ -10,6 +10,8 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
+from palatine_app_server import channel
+
 _NUMBERED: Final = re.compile(r"(worker|mule|farm)(0|[1-9][0-9]*)")
 
 
@@ -38,7 +40,7 @@ class SignalsTable:
         self._farms = list(farms)
 
         def pair() -> tuple[socket.socket, socket.socket]:
-            return _pair(buffer_bytes)
+            return channel.queue(socket.SOCK_STREAM, buffer_bytes)
 
         self._workers = [pair() for _ in range(processes + 1)]  # the first is everybody's
         self._mules = [pair() for _ in range(mules + 1)] if mules else []
@@ -76,7 +78,7 @@ class SignalsTable:
         if target is None:
             return False
         writers = self._writers(target)
-        sent = [_sent(writer, number) for writer in writers]
+        sent = [channel.put(writer, bytes([number])) for writer in writers]
         return bool(sent) and all(sent)
 
     def _writers(self, target: str) -> list[socket.socket]:
@@ -109,19 +111,3 @@ class SignalsTable:
 
     def _of_farm(self, index: int) -> list[socket.socket]:
         return [self._farm_pairs[index][0]] if 0 <= index < len(self._farm_pairs) else []
-
-
-def _sent(writer: socket.socket, number: int) -> bool:
-    try:
-        return writer.send(bytes([number])) == 1
-    except BlockingIOError:
-        return False
-
-
-def _pair(buffer_bytes: int) -> tuple[socket.socket, socket.socket]:
-    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-    if buffer_bytes:
-        for end in ends:
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer_bytes)
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
-    return ends

@@ -7,6 +7,20 @@ from urllib.parse import quote
 from app_server import AppServer
 from running import wait_until
 
+#: Answers what each of the calls put in for %r returns or raises; for ours and the real one alike.
+PROBE = """
+import json, uwsgi
+CALLS = %r
+def probe(call):
+    try:
+        return repr(eval(call, {"uwsgi": uwsgi}))
+    except Exception as error:
+        return type(error).__name__
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps({number: [call, probe(call)] for number, call in enumerate(CALLS)}).encode()]
+"""
+
 #: `note` appends a line to the file `events` beside the app.
 CALLING_APP = """
 from urllib.parse import unquote

@@ -3,7 +3,7 @@
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple, Self
 
 from palatine.codec import ber, snmp
@@ -11,7 +11,7 @@ from palatine.codec.snmp import Body, ErrorStatus, Message, PduType, Varbind, Ve
 from palatine.errors import DeadlineError, PeerError, ProtocolError
 
 #: Rows of a walk's step.
-_ROWS: Final = 25
+ROWS: Final = 25
 _MAX_DATAGRAM: Final = 65_535
 
 
@@ -30,6 +30,24 @@ def parse_address(text: str) -> Address:
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536) or (":" in host and not host.startswith("[")):
         raise ProtocolError(f"an address is HOST:PORT or [IPV6]:PORT, not {text!r}")
     return Address(host.strip("[]") or "127.0.0.1", int(port))
+
+
+def walked(root: bytes, following: Callable[[bytes], tuple[Varbind, ...]], where: str) -> Iterator[Varbind]:
+    """All there is below `root`, in order, as `following` a name the agent at `where` answers; none is the end.
+
+    Raises:
+        PeerError: the agent goes round in circles, or what `following` raises.
+    """
+    name, below = root, ber.oid_arcs(root)
+    while varbinds := following(name):
+        for varbind in varbinds:
+            arcs = ber.oid_arcs(varbind.oid)
+            if arcs[: len(below)] != below or varbind.value == snmp.END_OF_MIB_VIEW:
+                return
+            if arcs <= ber.oid_arcs(name):
+                raise PeerError(f"{where} goes round in circles at {ber.format_oid(name)}", "protocol")
+            name = varbind.oid
+            yield varbind
 
 
 class Client:
@@ -60,22 +78,12 @@ class Client:
 
     def walk(self, root: bytes) -> Iterator[Varbind]:
         """All there is below a name, in order; PeerError as `get`, and for an agent that goes round in circles."""
-        name, below = root, ber.oid_arcs(root)
-        while True:
-            bulk = self._version != Version.V1
-            body = self._ask(PduType.GET_BULK if bulk else PduType.GET_NEXT, [name], _ROWS if bulk else 0)
-            if body.error_status == ErrorStatus.NO_SUCH_NAME:
-                return
-            for varbind in body.varbinds:
-                arcs = ber.oid_arcs(varbind.oid)
-                if arcs[: len(below)] != below or varbind.value == snmp.END_OF_MIB_VIEW:
-                    return
-                if arcs <= ber.oid_arcs(name):
-                    raise PeerError(f"{self._where} goes round in circles at {ber.format_oid(name)}", "protocol")
-                name = varbind.oid
-                yield varbind
-            if not body.varbinds:
-                return
+        return walked(root, self._following, self._where)
+
+    def _following(self, name: bytes) -> tuple[Varbind, ...]:
+        bulk = self._version != Version.V1
+        body = self._ask(PduType.GET_BULK if bulk else PduType.GET_NEXT, [name], ROWS if bulk else 0)
+        return () if body.error_status == ErrorStatus.NO_SUCH_NAME else body.varbinds
 
     def _ask(self, pdu_type: int, names: list[bytes], rows: int = 0) -> Body:
         request_id = ber.signed_octets(int.from_bytes(os.urandom(4), "big") >> 1)

@@ -8,13 +8,11 @@ from pyasn1.codec.ber import encoder
 from pysnmp.hlapi.v3arch import asyncio as hlapi
 
 from palatine.asyncio_bridge import open_bridge
-from palatine.cli.snmp_client import Address
-from palatine.codec import ber, snmp
+from palatine.cli.snmp_client import ROWS, Address, walked
+from palatine.codec import ber
 from palatine.codec.snmp import Varbind
 from palatine.errors import DeadlineError, PeerError
 
-#: Rows of a walk's step.
-_ROWS: Final = 25
 AUTH: Final = {
     "sha": hlapi.USM_AUTH_HMAC96_SHA,
     "sha224": hlapi.USM_AUTH_HMAC128_SHA224,
@@ -69,16 +67,7 @@ class UserClient:
 
     def walk(self, root: bytes) -> Iterator[Varbind]:
         """All there is below a name, in order; PeerError as `get`, and for an agent that goes round in circles."""
-        name, below = root, ber.oid_arcs(root)
-        while True:
-            for varbind in trio.run(self._ask, [name], _ROWS):
-                arcs = ber.oid_arcs(varbind.oid)
-                if arcs[: len(below)] != below or varbind.value == snmp.END_OF_MIB_VIEW:
-                    return
-                if arcs <= ber.oid_arcs(name):
-                    raise PeerError(f"{self._where} goes round in circles at {ber.format_oid(name)}", "protocol")
-                name = varbind.oid
-                yield varbind
+        return walked(root, lambda name: trio.run(self._ask, [name], ROWS), self._where)
 
     async def _ask(self, names: list[bytes], rows: int) -> tuple[Varbind, ...]:
         async with open_bridge() as bridge:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from api_app import PROBE
 from app_server import AppServer, alive
 from palatine_app_server.api import VERSION
 from running import Runner, free_port, get, wait_until
@@ -75,19 +76,6 @@ SNMP = [f"{verb}_{kind}" for verb in ("set", "incr", "decr") for kind in ("count
 ARGUMENTS = """
 (1, 5)  (100, 5)  (0, 5)  (101, 5)  (255, 5)  (256, 5)  (-1, 5)  (1, -1)  (1, 2**32)  (1, 2**64)  (1, True)  (True, 1)
 ('x', 1)  (1, 'x')  (0, 'x')  (1, 1.5)  (1.5, 1)  ()  (1, 2, 3)  (1,)
-"""
-
-PROBE = """
-import json, uwsgi
-CALLS = %r
-def probe(call):
-    try:
-        return repr(eval(call, {"uwsgi": uwsgi}))
-    except Exception as error:
-        return type(error).__name__
-def application(environ, start_response):
-    start_response("200 OK", [("Content-Type", "application/json")])
-    return [json.dumps({number: [call, probe(call)] for number, call in enumerate(CALLS)}).encode()]
 """
 
 

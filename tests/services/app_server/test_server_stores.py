@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from api_app import CALLING_APP, call, events
+from api_app import CALLING_APP, PROBE, call, events
 from app_server import AppServer
 from palatine.counters import SegmentView
 from running import Runner, free_port, get, run, wait_until
@@ -127,18 +127,6 @@ WORDS = (
     "--cache2", "name=second,items=10,blocks=20,blocksize=64,bitmap=1",
     "--queue", "10", "--queue-blocksize", "4096", "--sharedarea", "1", "--sharedarea", "size=0x2000",
 )  # fmt: skip
-PROBE = """
-import json, uwsgi
-CALLS = %r
-def probe(call):
-    try:
-        return repr(eval(call, {"uwsgi": uwsgi}))
-    except Exception as error:
-        return type(error).__name__
-def application(environ, start_response):
-    start_response("200 OK", [("Content-Type", "application/json")])
-    return [json.dumps({number: [call, probe(call)] for number, call in enumerate(CALLS)}).encode()]
-"""
 
 
 @pytest.mark.interop

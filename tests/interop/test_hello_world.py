@@ -82,7 +82,7 @@ def test_uwsgitop_shows_it_live(programs: Runner) -> None:
     for _ in range(3):
         get(APP)
     screen = programs.directory / "screen"
-    command = f"stty cols 160 rows 50; timeout 3 {program('uwsgitop')} {STATS}"
+    command = f"stty cols 160 rows 50; timeout --foreground 3 {program('uwsgitop')} {STATS}"
     programs.start("script", "-qec", command, str(screen), environ={"TERM": "xterm"}).wait(10)
     text = re.sub(r"\x1b[\[(][0-9;?]*[A-Za-z]", " ", screen.read_text(errors="replace"))
     assert "uwsgi-2.0.31" in text

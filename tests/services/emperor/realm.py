@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ import trio
 
 from palatine.bus import request
 from palatine.errors import PalatineError
+from running import free_port
 
 T = TypeVar("T")
 
@@ -44,12 +44,6 @@ def wait_for(what: str, probe: Callable[[], T | None], patience: float = PATIENC
             return result
         assert time.monotonic() < deadline, f"never: {what}"
         time.sleep(0.02)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-    return port
 
 
 class Realm:
@@ -109,7 +103,11 @@ class Realm:
             lines = [line for line in self.log().splitlines() if re.search(pattern, line)]
             return lines if len(lines) >= count else []
 
-        return wait_for(f"{count} x {pattern}", found)
+        try:
+            return wait_for(f"{count} x {pattern}", found)
+        except AssertionError as error:
+            error.add_note(self.log())
+            raise
 
     def ask(self, kind: str, body: Any = None) -> Any:
         return trio.run(request, self.runtime / "emperor" / "ctl", kind, body)

@@ -35,7 +35,7 @@ import sys
 from collections.abc import Sequence
 
 from palatine import __version__, exits
-from palatine.config.honoured import APP_SERVER
+from palatine.config.effects import IMPLEMENTED, Effects
 from palatine_app_server.serve import serve
 
 
@@ -55,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return keeper.main(words[1:])
     if words in (["--help"], ["-h"], ["--manual"]):
         sys.stdout.write(__doc__ or "")
-        sys.stdout.write(f"\nOPTIONS OF UWSGI THAT HAVE AN EFFECT\n{fill('  '.join(sorted(APP_SERVER)))}\n")
+        names = "  ".join(sorted(Effects().names(IMPLEMENTED)))
+        sys.stdout.write(f"\nOPTIONS OF UWSGI THAT HAVE AN EFFECT (docs/options.md says which)\n{fill(names)}\n")
         return exits.OK
     if words == ["--version"]:
         sys.stdout.write(f"palatine-app-server {__version__} (uWSGI 2.0.31)\n")

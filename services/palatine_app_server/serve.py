@@ -11,7 +11,7 @@ from functools import partial
 
 from palatine import config, exits
 from palatine.codec import emperor_pipe
-from palatine.config import honoured
+from palatine.config.effects import NOT_YET, REFUSED
 from palatine.config.show import resolved, show
 from palatine.errors import ConfigError, PalatineError
 from palatine_app_server import background, instance, master, settings, socket_settings, sockets, succession
@@ -111,10 +111,10 @@ def _signal_master(option: config.Option, number: int) -> int:
 def _without_effect(read: config.Config) -> list[str]:
     """A line for each option that is read and does nothing; ConfigError for those that must not be passed over."""
     ignored = []
-    for line in resolved(read, honoured.HONOURED):
-        if line.name in honoured.REFUSED:
-            raise line.origin.error(f"{line.name}: {honoured.REFUSED[line.name]}")
-        if line.status == "ignored":
+    for line in resolved(read):
+        if line.verdict == REFUSED:
+            raise line.origin.error(f"{line.name}: {line.reason}")
+        if line.verdict == NOT_YET:
             ignored.append(f"{line.origin}: {line.name} has no effect here yet")
     return ignored
 

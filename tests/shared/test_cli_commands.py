@@ -97,7 +97,15 @@ def test_config_show_says_where_each_option_comes_from(ini: Path, capsys: pytest
 
 def test_config_check_tells_what_is_wrong(ini: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["palatine", "config", "check", str(ini)]) == 0
-    assert f"warning: {ini}:4:1: unknown option" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"{ini}:3:1: implemented: processes: workers (1)\n" in out
+    assert (
+        f'{ini}:4:1: unknown: proceses: unknown option "proceses", kept as a placeholder; did you mean "processes"?'
+        in out
+    )
+    assert out.endswith("4 options: 3 implemented, 1 unknown\n")
+    assert main(["palatine", "config", "check", "-q", str(ini)]) == 0
+    assert capsys.readouterr().out.count("\n") == 2
     assert main(["palatine", "config", "check", "--", "--ini", str(ini), "--strict"]) == 78
     assert main(["palatine", "config", "check", str(ini.with_name("none.ini"))]) == 78
 

@@ -162,22 +162,20 @@ def test_a_placeholder_is_no_setting() -> None:
     assert ini("set-ph = x=1\nset-placeholder = y=2").settings.text("x") is None
 
 
-def test_resolved_lists_every_option_with_its_status(tmp_path: Path) -> None:
+def test_resolved_lists_every_option_with_its_verdict(tmp_path: Path) -> None:
     (tmp_path / "app.ini").write_text(
         "[uwsgi]\nbase = /srv\nchdir = %(base)\nprocesess = 4\nplugins = rack\nkeepalived = 1\nmaster\n"
     )
     config = inspect_file("app.ini", {"UWSGI_MASTER": "0"}, cwd=str(tmp_path))
-    lines = resolved(config, honoured={"chdir", "master", "ini", "plugins"})
-    assert [(str(line.origin), line.name, line.value, line.status) for line in lines] == [
-        ("command line", "ini", "app.ini", "ok"),
-        ("app.ini:2:1", "base", "/srv", "ok"),
-        ("app.ini:3:1", "chdir", "/srv", "ok"),
+    lines = resolved(config)
+    assert [(str(line.origin), line.name, line.value, line.verdict) for line in lines] == [
+        ("command line", "ini", "app.ini", "implemented"),
+        ("app.ini:2:1", "base", "/srv", "placeholder"),
+        ("app.ini:3:1", "chdir", "/srv", "implemented"),
         ("app.ini:4:1", "procesess", "4", "unknown"),
         ("app.ini:5:1", "plugins", "rack", "refused"),
         ("app.ini:6:1", "keepalived", "1", "unknown"),
-        ("app.ini:7:1", "master", "", "ok"),
+        ("app.ini:7:1", "master", "", "no effect"),
     ]
     assert 'did you mean "processes"' in lines[3].reason
     assert "ruby" in lines[4].reason
-    assert [line.status for line in resolved(config, honoured=set())][2] == "ignored"
-    assert {line.status for line in resolved(config)} == {"ok", "unknown", "refused"}

@@ -1,13 +1,14 @@
-"""`palatine config show|check`: a configuration as an app-server would read it; must never act on any of it."""
+"""`palatine config show|check|options`: a configuration as an app-server would read it; must never act on any of it."""
 
 import argparse
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 
 from palatine.cli.text import Paint, counted
 from palatine.config import Config, inspect
-from palatine.config.honoured import HONOURED, REFUSED
+from palatine.config.effects import IMPLEMENTED, NO_EFFECT, NOT_YET, REFUSED
 from palatine.config.show import Line, inspect_file, resolved, show
 from palatine.exits import BAD_CONFIG, OK
 
@@ -15,27 +16,44 @@ _ABOUT = """\
 A configuration as an app-server would read it. WORDS are those you would give to palatine: a file (with :section if
 you like), or options, after -- if the first begins with a dash."""
 
+_EXITS = """\
+exit status: 0, and 78 where an app-server would refuse the configuration, as it would itself. What is unknown, not yet
+done or without effect is no error, unless the configuration says strict."""
+
+_COLOURS = {IMPLEMENTED: "32", NO_EFFECT: "2", "placeholder": "2", NOT_YET: "33", "unknown": "33", REFUSED: "31"}
+
 
 def main(name: str, words: list[str]) -> int:
     """0, or 78 if the configuration is refused."""
-    parser = argparse.ArgumentParser(prog=f"palatine {name}", description=_ABOUT)
+    parser = argparse.ArgumentParser(
+        prog=f"palatine {name}", description=_ABOUT, epilog=_EXITS, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     showing = actions.add_parser("show", help="every option as it ends up, and where it was written")
     showing.add_argument("--ini", action="store_true", help="as uWSGI's --show-config prints it")
-    checking = actions.add_parser("check", help="what is wrong or unknown in it, or has no effect here")
+    checking = actions.add_parser(
+        "check", help="what each option does here, line by line: file:line:column, verdict, why"
+    )
+    checking.add_argument("-q", "--quiet", action="store_true", help="only what is not as in uWSGI")
     for one in (showing, checking):
         one.add_argument("words", nargs="+", metavar="WORDS")
+    actions.add_parser("options", help="the reference page of all options, as Markdown")
     args = parser.parse_args(words)
+    if args.action == "options":
+        from palatine.config.reference import page
+
+        sys.stdout.write(page())
+        return OK
     config = inspected(args.words)
     if args.action == "show" and args.ini:
         sys.stdout.write(show(config))
         return OK
-    lines = resolved(config, HONOURED)
+    lines = resolved(config)
     if args.action == "show":
         _show(lines, Paint.for_stdout())
     else:
-        _check(config, lines)
-    return BAD_CONFIG if any(line.status == "refused" or line.name in REFUSED for line in lines) else OK
+        _check(config, lines, Paint.for_stdout(), quiet=args.quiet)
+    return BAD_CONFIG if any(line.verdict == REFUSED for line in lines) else OK
 
 
 def inspected(words: Sequence[str]) -> Config:
@@ -50,21 +68,19 @@ def inspected(words: Sequence[str]) -> Config:
 def _show(lines: Sequence[Line], paint: Paint) -> None:
     for line in lines:
         sys.stdout.write(f"{line.name} = {line.value}  {paint('2', f'; {line.origin}')}\n")
-        if line.status != "ok":
-            sys.stdout.write(paint("31", f";   {line.status}: {line.reason}") + "\n")
+        if line.verdict not in {IMPLEMENTED, NO_EFFECT, "placeholder"}:
+            sys.stdout.write(paint("31", f";   {line.verdict}: {line.reason}") + "\n")
 
 
-def _check(config: Config, lines: Sequence[Line]) -> None:
+def _check(config: Config, lines: Sequence[Line], paint: Paint, *, quiet: bool) -> None:
+    reasons = {f"{line.origin}: {line.reason}" for line in lines}
     for warning in config.warnings:
-        sys.stdout.write(f"warning: {warning}\n")
-    ignored = 0
+        if warning not in reasons:  # an unknown option has its line below
+            sys.stdout.write(f"{paint('33', 'warning')}: {warning}\n")
     for line in lines:
-        if line.status == "refused":
-            sys.stdout.write(f"error: {line.origin}: {line.reason}\n")
-        elif line.name in REFUSED:
-            sys.stdout.write(f"error: {line.origin}: {line.name}: {REFUSED[line.name]}\n")
-        elif line.status == "ignored":
-            ignored += 1
-            sys.stdout.write(f"no effect: {line.origin}: {line.name} is not supported yet\n")
-    warned = counted(len(config.warnings), "warnings")
-    sys.stdout.write(f"{counted(len(lines), 'options')}, {warned}, {ignored} without effect\n")
+        if not quiet or line.verdict not in {IMPLEMENTED, "placeholder"}:
+            verdict = paint(_COLOURS[line.verdict], line.verdict)
+            sys.stdout.write(f"{line.origin}: {verdict}: {line.name}: {line.reason}\n")
+    counts = Counter(line.verdict for line in lines)
+    of_them = ", ".join(f"{counts[verdict]} {verdict}" for verdict in _COLOURS if counts[verdict])
+    sys.stdout.write(f"{counted(len(lines), 'options')}: {of_them}\n")

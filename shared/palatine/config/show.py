@@ -1,9 +1,10 @@
 """A configuration for people: as `--show-config` prints it, and line by line with what became of each option."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from palatine.codec.config_source import Origin
+from palatine.config.effects import IMPLEMENTED, Effect, Effects
 from palatine.config.files import format_of, split_section
 from palatine.config.load import Config, inspect
 from palatine.config.settings import Option
@@ -11,15 +12,15 @@ from palatine.config.table import Table
 
 
 class Line(NamedTuple):
-    """One option: where it stands, its name and value after all passes, its status and, unless that is ok, why.
+    """One option: where it stands, its name and value after all passes, its verdict and the reason.
 
-    The status is "ok", "ignored" (an option of uWSGI this program does nothing with), "unknown" or "refused".
+    The verdict is one of `palatine.config.effects`, "placeholder", or "unknown".
     """
 
     origin: Origin
     name: str
     value: str
-    status: str
+    verdict: str
     reason: str
 
 
@@ -41,14 +42,18 @@ def inspect_file(name: str, environ: Mapping[str, str], *, cwd: str) -> Config:
     return inspect([f"--{kind}", name], plain, cwd=cwd)
 
 
-def resolved(config: Config, honoured: Container[str] | None = None) -> list[Line]:
-    """What became of each option; those whose canonical name is not in `honoured`, if given, are "ignored"."""
-    table = Table()
+def resolved(config: Config) -> list[Line]:
+    """What becomes of each option here."""
+    table, effects = Table(), Effects()
     lines = []
-    for option, verdict in zip(config.options, config.verdicts, strict=True):
-        status = verdict.status if verdict.status in {"unknown", "refused"} else "ok"
-        reason = verdict.reason.message if verdict.reason else ""
-        if verdict.status == "option" and honoured is not None and table.canonical(option.name) not in honoured:
-            status, reason = "ignored", "palatine does nothing with this option"
-        lines.append(Line(option.origin, option.name, shown_value(option), status, reason))
+    for option, found in zip(config.options, config.verdicts, strict=True):
+        reason = found.reason.message if found.reason else ""
+        kind = table.find(option.name)
+        if found.status != "option":
+            effect = Effect(found.status, reason or "a value for %() and if-opt")
+        elif kind is None:
+            effect = Effect(IMPLEMENTED, "an option this configuration declares")
+        else:
+            effect = effects.of(kind)
+        lines.append(Line(option.origin, option.name, shown_value(option), *effect))
     return lines

@@ -4,12 +4,9 @@ import os
 import signal
 import socket
 import subprocess
-from pathlib import Path
 
 import pytest
 
-from palatine.config.honoured import HONOURED, REFUSED
-from palatine.config.table import Table
 from running import Runner, free_port, get, program, run, wait_until
 
 APP = "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'here']\n"
@@ -17,24 +14,6 @@ APP = "def application(environ, start_response):\n    start_response('200 OK', [
 
 def palatine(*words: str) -> subprocess.CompletedProcess[str]:
     return run("palatine-app-server", *words, check=False, stdin=subprocess.DEVNULL)
-
-
-def test_every_honoured_name_is_an_option_by_its_canonical_name() -> None:
-    table = Table()
-    assert {table.canonical(name) for name in HONOURED | set(REFUSED)} >= HONOURED
-    assert all(table.find(name) for name in HONOURED | set(REFUSED))
-
-
-#: What reads options: settings.py itself, log_settings.py ...
-_READERS = ("", "log_", "life_", "process_", "attached_")
-
-
-def test_what_the_settings_read_is_honoured() -> None:
-    services = Path(__file__).parents[3] / "services" / "palatine_app_server"
-    text = "".join((services / f"{name}settings.py").read_text() for name in _READERS)
-    table = Table()
-    words = {word for word in text.split('"')[1::2] if table.is_uwsgi(word)}
-    assert {table.canonical(word) for word in words} - {"snmp", "signal"} <= HONOURED  # a key, an order of touch-signal
 
 
 @pytest.mark.parametrize("option", ["--reload", "--stop"])
@@ -75,8 +54,9 @@ def test_an_option_without_effect_is_named_with_its_place(programs: Runner) -> N
     server.wait_for("some.ini:3:1: ksm has no effect here yet")
     assert "enable-threads has no effect" not in server.output()
     checked = run("palatine", "config", "check", str(ini)).stdout
-    assert "some.ini:3:1: ksm" in checked
-    assert "1 without effect" in checked
+    assert "some.ini:3:1: not yet: ksm" in checked
+    assert "some.ini:4:1: no effect: enable-threads: Python threads always work" in checked
+    assert "1 not yet" in checked
 
 
 def test_a_listener_on_stdin_is_served_also_after_a_reload(programs: Runner) -> None:

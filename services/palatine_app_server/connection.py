@@ -1,30 +1,22 @@
 """One client connection as a state machine over a raw descriptor: what has been read, and what is missing.
 
-It never waits for a client while reading: `receive` returns what the worker should do next. Only `send` may wait, and
-never longer than the socket timeout without progress; the end of a response is left to `flush` where a client is slow.
+It never waits for a client: `receive` returns what the worker should do next, and the end of a response is left to
+`flush` where a client is slow.
 """
 
-import enum
 import io
 import os
 import re
-import select
-import socket
 import time
-from typing import IO, Any, Final, NamedTuple
+from typing import IO, Any, Final
 
 from palatine.codec import uwsgi_packet
 from palatine.codec.http_chunked import ChunkedDecoder
 from palatine.codec.http_head import Head, HeadError, HeadParser
 from palatine.errors import ProtocolError
-from palatine_app_server.file_parts import FilePart, UnsentFile
+from palatine_app_server.clients import READ_BYTES, Limits, Listener, Next
+from palatine_app_server.sending import Sender
 
-READ_BYTES: Final = 65536
-#: A body up to this size stays in memory; `post-buffering` replaces it.
-BODY_MEMORY_BYTES: Final = 65536
-#: What a slow reader has not taken of a response waits in memory, up to this many bytes a connection, and no thread
-#: waits with it.
-UNSENT_BYTES: Final = 1024 * 1024
 #: After a refusal what the client still sends is read and dropped this long: closing at once would reset the
 #: connection, and the client might never see the answer (RFC 9112 9.6).
 LINGER_SECONDS: Final = 2.0
@@ -34,54 +26,17 @@ _BARE_LINE_END = re.compile(rb"(?<!\r)\n|\r(?=[^\n])")
 _DIGITS = re.compile(r"[0-9]{1,18}")
 
 
-class ClientGoneError(OSError):
-    """The client closed the connection, or does not read what it asked for."""
-
-
-class Limits(NamedTuple):
-    """What the config allows a client: sizes in bytes, times in seconds."""
-
-    head_bytes: int = 4096
-    body_bytes: int = 0  # limit-post; 0: no limit
-    body_memory_bytes: int = BODY_MEMORY_BYTES
-    read_seconds: float = 4.0
-    write_seconds: float = 4.0
-    idle_seconds: float = 30.0
-
-
-class Next(enum.Enum):
-    """What to do with a connection after reading from it."""
-
-    WAIT = 1  # for more bytes
-    SERVE = 2  # a request is complete: `environ`, `head` and `body` are set
-    CLOSE = 3
-    PING = 4  # the uwsgi protocol's: no request
-    TURN = 5  # a pipelined request waits: `receive` reads it, when the others have had their turn
-
-
 #: Each of them ten times a request: an enum's members are looked up slowly.
 _WAIT, _SERVE, _CLOSE, _TURN = Next.WAIT, Next.SERVE, Next.CLOSE, Next.TURN
 
 
-class Listener(NamedTuple):
-    """A bound socket a worker accepts from, and the variables every request that comes by it has in common."""
-
-    socket: socket.socket
-    fd: int
-    name: str
-    protocol: str  # "http" or "uwsgi"
-    variables: dict[str, str]
-    tls: Any = None  # the ssl.SSLContext of an HTTPS socket
-
-
-class Connection:
+class Connection(Sender):
     """See the module; the fields without underscore are the worker's to read."""
 
     __slots__ = (
         "_buffer",
         "_decoder",
         "_heads",
-        "_limits",
         "_lingering",
         "_missing",
         "_packet",
@@ -90,40 +45,34 @@ class Connection:
         "closing",
         "deadline",
         "environ",
-        "fd",
         "framed",
         "head",
         "listener",
         "peer",
         "pipelined",
         "served",
-        "unsent",
         "watched",
-        "write_wait",
     )
 
     def __init__(
         self, fd: int, peer: str, listener: Listener, limits: Limits, now: float, heads: HeadParser | None = None
     ) -> None:
         """`heads` is the parser of this listener's heads, shared by all its connections: it learns from each."""
-        self.fd = fd
+        super().__init__(fd, limits)
         self.peer = peer
         self.listener = listener
         self.watched = -1  # the events it is registered for in the worker's epoll set
         self.served = 0
-        self.write_wait = 0.0  # seconds a thread has waited in this request for the client to take what was sent
         self.deadline = now + limits.read_seconds
         self.framed = listener.protocol != "uwsgi"  # whether HTTP's framing is ours to do, or the front end's
         self.environ: dict[str, Any] = {}
         self.head: Head | None = None
         self.body: IO[bytes] | None = None
-        self.unsent: memoryview | UnsentFile | None = None
         self.closing = False  # nothing but `unsent` keeps it open
         self.pipelined = False  # `receive` has something to do though nothing comes from the client
         self._heads = heads or HeadParser(listener.variables)
         self._lingering = False
         self._buffer = b""
-        self._limits = limits
         self._missing = 0
         self._spooled = False
         self._decoder: ChunkedDecoder | None = None
@@ -191,51 +140,11 @@ class Connection:
         self.closing = True
         return Next.WAIT
 
-    def send(self, data: bytes) -> None:
-        """Send all of `data`; ClientGoneError when the client is gone or does not read."""
-        rest = self._write(data)
-        if rest is not None:
-            self._send_slowly(rest, 0)
-
-    def send_last(self, data: bytes) -> None:
-        """Send the end of a response: what the client does not take at once becomes `unsent`, within limits."""
-        rest = self._write(data)
-        if rest is not None:
-            self.unsent = self._send_slowly(rest, UNSENT_BYTES) or None
-
-    def send_file(self, head: bytes, part: FilePart) -> None:
-        """Send a head and a part of a file; whatever the client does not take at once becomes `unsent`."""
-        if part.length <= READ_BYTES:
-            body = os.pread(part.fd, part.length, part.start)
-            if len(body) < part.length:
-                raise ClientGoneError(f"the file ended {part.length - len(body)} bytes early")
-            self.send_last(head + body)
-            return
-        self.send(head)
-        self.unsent = UnsentFile(part)
-        self.unsent = self.unsent.pass_on(self)
-
-    def send_from(self, fd: int, start: int, length: int) -> int:
-        """Send of a file what the client takes now: how many bytes; ClientGoneError."""
-        try:
-            sent = os.sendfile(self.fd, fd, start, length)
-        except BlockingIOError:
-            return 0
-        except OSError as error:
-            raise ClientGoneError(error.errno, error.strerror) from error
-        if not sent:
-            raise ClientGoneError("the file became shorter while it was sent")
-        return sent
-
     def flush(self, now: float) -> Next:
         """Send of `unsent` what the client takes now; ClientGoneError."""
-        assert self.unsent is not None
-        left = len(self.unsent)
-        rest = self._write(self.unsent) if isinstance(self.unsent, memoryview) else self.unsent.pass_on(self)
-        if rest is None or len(rest) < left:
-            self.deadline = now + (self._limits.write_seconds if rest else self._limits.idle_seconds)
-        self.unsent = rest
-        if rest is not None:
+        if self._pass_on():
+            self.deadline = now + (self._limits.write_seconds if self.unsent else self._limits.idle_seconds)
+        if self.unsent is not None:
             return Next.WAIT
         if self.closing:
             return Next.CLOSE
@@ -245,50 +154,16 @@ class Connection:
         """Answer the uwsgi protocol's ping as uWSGI does."""
         self.send(uwsgi_packet.encode_header(uwsgi_packet.PacketHeader(uwsgi_packet.PING, 0, 1)))
 
-    def interject(self, data: bytes) -> None:
-        """Send what fits, from a signal handler: the last words of a request that took too long. OSError."""
-        os.write(self.fd, data)
-
     def linger(self, now: float) -> None:
         """Say no more, and listen a while so that the client can read what was said. OSError when it is gone."""
         self._lingering = True
         self.deadline = now + LINGER_SECONDS
-        end = socket.socket(fileno=os.dup(self.fd))
-        try:
-            end.shutdown(socket.SHUT_WR)
-        finally:
-            end.close()
+        self.end()
 
     def close(self) -> None:
         """Close the descriptor and drop a body."""
         self._reset()
-        if isinstance(self.unsent, UnsentFile):
-            self.unsent.close()
-        os.close(self.fd)
-
-    def _write(self, data: bytes | memoryview) -> memoryview | None:
-        """What the kernel did not take; None when it took everything."""
-        try:
-            sent = os.write(self.fd, data)
-        except BlockingIOError:
-            sent = 0
-        except OSError as error:
-            raise ClientGoneError(error.errno, error.strerror) from error
-        return None if sent == len(data) else memoryview(data)[sent:]
-
-    def _send_slowly(self, rest: memoryview, most: int) -> memoryview:
-        """Send until at most `most` bytes are left, and return those."""
-        poll = select.poll()
-        poll.register(self.fd, select.POLLOUT)
-        began = time.monotonic()
-        try:
-            while len(rest) > most:
-                if not poll.poll(self._limits.write_seconds * 1000):
-                    raise ClientGoneError("the client does not read")
-                rest = self._write(rest) or rest[:0]
-        finally:
-            self.write_wait += time.monotonic() - began
-        return rest
+        super().close()
 
     def _reset(self) -> None:
         if self.body is not None:

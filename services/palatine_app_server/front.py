@@ -11,11 +11,12 @@ from typing import Any
 from palatine_app_server.apps import App
 from palatine_app_server.edited_response import EditedResponse
 from palatine_app_server.file_parts import FilePart, FileSlice
+from palatine_app_server.file_wrapper import FileWrapper
 from palatine_app_server.front_settings import FrontSettings
 from palatine_app_server.loader import AppSource
 from palatine_app_server.mounts import NOBODY, Mounts
 from palatine_app_server.request import Core, Handler, log
-from palatine_app_server.response import FileWrapper, Response
+from palatine_app_server.response import Response
 from palatine_app_server.static_files import Answer, StaticFiles
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from palatine.counters import Segment
 from palatine_app_server import sockets, tls_settings
 from palatine_app_server.api import ApiSettings
+from palatine_app_server.clients import Listener
 from palatine_app_server.commons import Commons
-from palatine_app_server.connection import Listener
 from palatine_app_server.foundation import Sockets
 from palatine_app_server.instance import Place
 from palatine_app_server.logs import Logs

@@ -15,12 +15,14 @@ from typing import Any, Final, NamedTuple
 
 from palatine.codec.http_head import HeadParser
 from palatine.codec.uwsgi_packet import vars_size
-from palatine_app_server.connection import ClientGoneError, Connection, Limits, Listener
+from palatine_app_server.clients import ClientGoneError, Limits, Listener
+from palatine_app_server.connection import Connection
+from palatine_app_server.file_wrapper import FileWrapper
 from palatine_app_server.last_words import print_exc
 from palatine_app_server.ledger import Ledger
 from palatine_app_server.recycling import Recycling
 from palatine_app_server.request_log import Notes, RequestLog, RequestLogSettings, Served
-from palatine_app_server.response import FileWrapper, Response, http_date
+from palatine_app_server.response import Response, http_date
 
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Any]
 

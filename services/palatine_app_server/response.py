@@ -8,11 +8,12 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from palatine.errors import PalatineError
-from palatine_app_server.connection import ClientGoneError
-from palatine_app_server.file_parts import FilePart, part_of
+from palatine_app_server.clients import ClientGoneError
+from palatine_app_server.file_parts import FilePart
+from palatine_app_server.file_wrapper import FileWrapper
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
 
@@ -199,7 +200,7 @@ class Response:
         self.keep_alive = False
         self._output = _Nowhere()
 
-    def _send_file(self, wrapper: "FileWrapper") -> bool:
+    def _send_file(self, wrapper: FileWrapper) -> bool:
         """Send a regular file without reading it; whether that could be done."""
         part = wrapper.part()
         if part is None or self._content_length > part.length:
@@ -316,27 +317,3 @@ def http_date(now: int) -> str:
         f"{_DAYS[moment.tm_wday]}, {moment.tm_mday:02d} {_MONTHS[moment.tm_mon - 1]} {moment.tm_year} "
         f"{moment.tm_hour:02d}:{moment.tm_min:02d}:{moment.tm_sec:02d} GMT"
     )
-
-
-class FileWrapper:
-    """`wsgi.file_wrapper`: iterates a file in blocks and closes it."""
-
-    def __init__(self, file: Any, block_size: int = 65536) -> None:
-        self._file = file
-        self._block_size = block_size
-        self.sent = False  # by the kernel: nobody read it here
-        if hasattr(file, "close"):
-            self.close = file.close
-
-    def part(self) -> FilePart | None:
-        """What it wraps, where that is a regular file."""
-        return part_of(self._file)
-
-    def __iter__(self) -> "FileWrapper":
-        return self
-
-    def __next__(self) -> bytes:
-        block: bytes = self._file.read(self._block_size)
-        if not block:
-            raise StopIteration
-        return block

@@ -9,11 +9,12 @@ from palatine_app_server import mime_types
 from palatine_app_server.apps import App
 from palatine_app_server.edited_response import EditedResponse
 from palatine_app_server.file_parts import FilePart, FileSlice
+from palatine_app_server.file_wrapper import FileWrapper
 from palatine_app_server.front import Front, send_answer
 from palatine_app_server.front_settings import FrontSettings
 from palatine_app_server.loader import AppSource
 from palatine_app_server.request import Core, log
-from palatine_app_server.response import ExcInfo, FileWrapper, Response
+from palatine_app_server.response import ExcInfo, Response
 from palatine_app_server.route_grammar import Routes
 from palatine_app_server.route_policy import End, Walk
 from palatine_app_server.route_steps import Reply

@@ -16,7 +16,7 @@ from palatine_app_server import (
     process_settings,
     socket_settings,
 )
-from palatine_app_server.connection import BODY_MEMORY_BYTES, Limits
+from palatine_app_server.clients import BODY_MEMORY_BYTES, Limits
 from palatine_app_server.feature_settings import Features
 from palatine_app_server.front_settings import FrontSettings
 from palatine_app_server.life_settings import LifeSettings

@@ -10,7 +10,8 @@ import ssl
 from typing import Any, Final
 
 from palatine.codec.http_head import HeadParser
-from palatine_app_server.connection import READ_BYTES, ClientGoneError, Connection, Limits, Listener, Next
+from palatine_app_server.clients import READ_BYTES, ClientGoneError, Limits, Listener, Next
+from palatine_app_server.connection import Connection
 
 #: RFC 8446 5.1: a record carries at most this much.
 RECORD_BYTES: Final = 16384

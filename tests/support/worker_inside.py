@@ -13,7 +13,7 @@ from palatine.codec import uwsgi_packet
 from palatine.codec.uwsgi_packet import PacketHeader
 from palatine.counters import Segment
 from palatine.schema import INSTANCE
-from palatine_app_server.connection import Limits, Listener
+from palatine_app_server.clients import Limits, Listener
 from palatine_app_server.ledger import Ledger
 from palatine_app_server.request import WorkerSettings, WsgiApp
 from palatine_app_server.request_log import RequestLogSettings

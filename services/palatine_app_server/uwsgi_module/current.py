@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from palatine.counters import Segment
+from palatine_app_server.file_wrapper import FileWrapper
 from palatine_app_server.request import Core
-from palatine_app_server.response import FileWrapper
 from palatine_app_server.uwsgi_module import arguments
 from palatine_app_server.uwsgi_module.seat import Seat
 

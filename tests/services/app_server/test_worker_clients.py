@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from palatine_app_server.connection import Limits
+from palatine_app_server.clients import Limits
 from running import wait_until
 from worker_inside import QUICK, Inside, echo, hello, inside
 
@@ -94,7 +94,7 @@ def test_a_slow_reader_that_goes_costs_nothing(tmp_path: Path) -> None:
                 slow.until(b"\r\n\r\n")
         with server.connect() as client:
             assert client.get()[1] == b"small"
-        wait_until(lambda: not server.worker._parked or len(server.worker._parked) == 0, "no connection left")
+        wait_until(lambda: not server.worker._reactor.parked, "no connection left")
 
 
 @pytest.mark.parametrize("threads", [2, 4])
@@ -229,7 +229,7 @@ def test_draining_serves_everybody_who_was_accepted(gated: tuple[Inside, Gate]) 
     body.send(POST + b"01234")
     chunks.send(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n01234\r\n")
     busy.get()
-    wait_until(lambda: len(server.worker._parked) == 6, "six parked connections")
+    wait_until(lambda: len(server.worker._reactor.parked) == 6, "six parked connections")
     busy.send(b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n")
     gate.wait()
     server.worker.drain()
@@ -269,7 +269,7 @@ def test_draining_waits_for_slow_readers(tmp_path: Path) -> None:
 def test_draining_does_not_wait_for_ever_for_the_silent(tmp_path: Path) -> None:
     with inside(tmp_path, hello, limits=QUICK) as server, server.connect() as silent, server.connect() as half:
         half.send(GET[:9])
-        wait_until(lambda: len(server.worker._parked) == 2, "two parked connections")
+        wait_until(lambda: len(server.worker._reactor.parked) == 2, "two parked connections")
         server.worker.drain()
         assert silent.rest() == half.rest() == b""
         wait_until(lambda: ended(server), "the worker's end")
@@ -294,7 +294,7 @@ def test_a_paused_worker_serves_nobody_and_loses_nobody(tmp_path: Path, threads:
         kept.get()
         half = server.connect()
         half.send(GET[:5])
-        wait_until(lambda: len(server.worker._parked) == 2, "two parked connections")
+        wait_until(lambda: len(server.worker._reactor.parked) == 2, "two parked connections")
         server.toggle_pause()
         kept.send(GET)
         half.send(GET[5:])
@@ -315,7 +315,7 @@ def test_a_paused_worker_can_be_drained(tmp_path: Path) -> None:
     with inside(tmp_path, echo) as server, server.connect() as kept, server.connect() as half:
         kept.get()
         half.send(GET[:5])
-        wait_until(lambda: len(server.worker._parked) == 2, "two parked connections")
+        wait_until(lambda: len(server.worker._reactor.parked) == 2, "two parked connections")
         server.toggle_pause()
         kept.send(GET)
         server.worker.drain()

@@ -1,0 +1,49 @@
+"""What a worker knows of clients before it hears from one: sockets, limits, what may become of a connection. No I/O.
+
+The master loads this for its settings, and nothing of what serves requests.
+"""
+
+import enum
+import socket
+from typing import Any, Final, NamedTuple
+
+#: Read from a client in one go, and of a file sent together with its head.
+READ_BYTES: Final = 65536
+#: A body up to this size stays in memory; `post-buffering` replaces it.
+BODY_MEMORY_BYTES: Final = 65536
+
+
+class ClientGoneError(OSError):
+    """The client closed the connection, or does not read what it asked for."""
+
+
+class Limits(NamedTuple):
+    """What the config allows a client: sizes in bytes, times in seconds."""
+
+    head_bytes: int = 4096
+    body_bytes: int = 0  # limit-post; 0: no limit
+    body_memory_bytes: int = BODY_MEMORY_BYTES
+    read_seconds: float = 4.0
+    write_seconds: float = 4.0
+    idle_seconds: float = 30.0
+
+
+class Next(enum.Enum):
+    """What to do with a connection after reading from it."""
+
+    WAIT = 1  # for more bytes
+    SERVE = 2  # a request is complete: `environ`, `head` and `body` are set
+    CLOSE = 3
+    PING = 4  # the uwsgi protocol's: no request
+    TURN = 5  # a pipelined request waits: `receive` reads it, when the others have had their turn
+
+
+class Listener(NamedTuple):
+    """A bound socket a worker accepts from, and the variables every request that comes by it has in common."""
+
+    socket: socket.socket
+    fd: int
+    name: str
+    protocol: str  # "http" or "uwsgi"
+    variables: dict[str, str]
+    tls: Any = None  # the ssl.SSLContext of an HTTPS socket

@@ -34,8 +34,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from palatine import __version__, exits
+from palatine import exits
 from palatine.config.effects import IMPLEMENTED, Effects
+from palatine_app_server import commands
 from palatine_app_server.serve import serve
 
 
@@ -59,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"\nOPTIONS OF UWSGI THAT HAVE AN EFFECT (docs/options.md says which)\n{fill(names)}\n")
         return exits.OK
     if words == ["--version"]:
-        sys.stdout.write(f"palatine-app-server {__version__} (uWSGI 2.0.31)\n")
+        sys.stdout.write(f"{commands.version()}\n")
         return exits.OK
     return serve(words, dict(os.environ), cwd=os.getcwd())
 

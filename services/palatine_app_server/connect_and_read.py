@@ -16,7 +16,7 @@ def connect_and_read(address: str, out: int = 1) -> None:
     PeerError if nobody listens there.
     """
     try:
-        sock = _connected(address)
+        sock = connected(address)
     except (OSError, ValueError) as error:
         raise PeerError(f"--connect-and-read {address}: {error}", "unavailable") from error
     with sock:
@@ -27,21 +27,22 @@ def connect_and_read(address: str, out: int = 1) -> None:
             return
 
 
-def _connected(address: str) -> socket.socket:
+def connected(address: str, seconds: float = _PATIENCE_SECONDS) -> socket.socket:
+    """A socket connected to `address`; OSError, or ValueError for a port that is no number."""
     host, colon, port = address.rpartition(":")
     if colon:
-        return socket.create_connection((host.strip("[]") or "127.0.0.1", int(port)), _PATIENCE_SECONDS)
+        return socket.create_connection((host.strip("[]") or "127.0.0.1", int(port)), seconds)
     if not address.startswith("@"):
-        return _unix(address)
+        return _unix(address, seconds)
     try:
-        return _unix(f"\0{address[1:]}")
+        return _unix(f"\0{address[1:]}", seconds)
     except ConnectionRefusedError:
-        return _unix(f"\0{address[1:]}\0")  # as uWSGI itself binds abstract names
+        return _unix(f"\0{address[1:]}\0", seconds)  # as uWSGI itself binds abstract names
 
 
-def _unix(name: str) -> socket.socket:
+def _unix(name: str, seconds: float) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX)
-    sock.settimeout(_PATIENCE_SECONDS)
+    sock.settimeout(seconds)
     try:
         sock.connect(name)
     except OSError:

@@ -4,17 +4,17 @@ The command calls it in its own process, the keeper in a freshly forked child.
 """
 
 import os
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Final, NoReturn
 
 from palatine import config, exits
 from palatine.codec import emperor_pipe
 from palatine.config.effects import NOT_YET, REFUSED
 from palatine.config.show import resolved, show
 from palatine.errors import ConfigError, PalatineError
-from palatine_app_server import background, instance, master, settings, socket_settings, sockets, succession
+from palatine_app_server import background, commands, instance, master, settings, socket_settings, sockets, succession
 from palatine_app_server.socket_settings import SocketWish
 from palatine_app_server.succession import Words
 from palatine_app_server.vassal import EmperorPipe
@@ -24,6 +24,8 @@ class NoSocketError(PalatineError):
     """No socket is configured and none was inherited: exit code 1, as uWSGI's."""
 
 
+#: Exit codes after which `fallback-config` is taken: uWSGI has only the first for what is wrong.
+_FALLS_BACK: Final = frozenset({exits.FAILURE, exits.BAD_CONFIG})
 _UMBRELLA = "PALATINE_UMBRELLA"
 #: Set by `palatine up` for its children; a daemon the app starts must not take it for its own.
 _PARENT = "PALATINE_PARENT"
@@ -37,24 +39,31 @@ def serve(argv: Sequence[str], environ: Mapping[str, str], *, cwd: str) -> int:
         environ.pop(name, None)
         os.environ.pop(name, None)
     words = Words(tuple(argv), environ, cwd, umbrella)
+    fallback = ""
     try:
         read = _load(words, again=succession.VARIABLE in environ)
-        for name, number in (("reload", signal.SIGHUP), ("stop", signal.SIGINT)):
-            option = read.settings.given(name)
-            if option is not None:
-                return _signal_master(option, number)
-        if (asked := read.settings.given("connect-and-read")) is not None:
-            from palatine_app_server.connect_and_read import connect_and_read
-
-            connect_and_read(asked.value or "")
-            return exits.OK
-        return _serve(words, read)
+        fallback = read.settings.text("fallback-config", "") or ""
+        done = commands.run(read, environ, cwd)
+        code = _serve(words, read) if done is None else done
     except PalatineError as error:
         sys.stderr.write(f"palatine-app-server: {error}\n")
+        fallback = fallback or (error.fallback if isinstance(error, ConfigError) else "")
         pipe = EmperorPipe.from_environment(environ)
-        if pipe is not None:
+        if pipe is not None and not fallback:
             pipe.tell_reason(str(error))
-        return error.exit_status
+        code = error.exit_status
+    if fallback and code in _FALLS_BACK:
+        _fall_back(fallback, environ, cwd)
+    return code
+
+
+def _fall_back(name: str, environ: Mapping[str, str], cwd: str) -> NoReturn:
+    """`fallback-config`: the same process with another configuration, and nothing of the words it was called with."""
+    sys.stderr.write(f"!!! Fallback config to {name} !!!\n")
+    sys.stderr.flush()
+    os.chdir(cwd)
+    command = [sys.executable, "-P", "-m", "palatine_app_server", name]
+    os.execve(sys.executable, command, environ)  # noqa: S606 - no shell wanted
 
 
 def _serve(words: Words, read: config.Config) -> int:
@@ -95,17 +104,6 @@ def _settings(words: Words, read: config.Config, *, successor: bool) -> settings
     if wanted.sockets:
         return wanted
     return wanted._replace(sockets=(_stdin_socket(read, successor=successor),))
-
-
-def _signal_master(option: config.Option, number: int) -> int:
-    """`--reload PIDFILE` and `--stop PIDFILE`: the signal uWSGI sends, to the master whose pid the file holds."""
-    try:
-        with open(option.value or "", encoding="ascii") as file:
-            os.kill(int(file.read()), number)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "holds no process id"
-        raise option.origin.error(f"--{option.name} {option.value}: {reason}") from error
-    return exits.OK
 
 
 def _without_effect(read: config.Config) -> list[str]:

@@ -8,7 +8,10 @@ class PalatineError(Exception):
 
 
 class ConfigError(PalatineError):
-    """A setting is wrong; names the file, line and column (1-based, 0 where unknown) it stands at."""
+    """A setting is wrong; names the file, line and column (1-based, 0 where unknown) it stands at.
+
+    `fallback` is the configuration to take instead, where one was named before this went wrong (`fallback-config`).
+    """
 
     exit_status = 78
 
@@ -18,6 +21,7 @@ class ConfigError(PalatineError):
         self.path = path
         self.line = line
         self.column = column
+        self.fallback = ""
 
     def __str__(self) -> str:
         place = ":".join([self.path, *(str(n) for n in (self.line, self.column) if n)])

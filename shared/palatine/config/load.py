@@ -86,7 +86,11 @@ def inspect(
     table = Table(extra_options)
     files = Files({**default_readers(cwd, environ), **(readers or {})}, Magic(host), cwd, yaml)
     loader = Loader(table, files, ACTIONS, environ, hostname=lambda: host.fact("h"), is_reload=is_reload)
-    loader.run(argv)
+    try:
+        loader.run(argv)
+    except ConfigError as error:
+        error.fallback = loader.option("fallback-config") or ""
+        raise
     verdicts = tuple(_verdict(slot, table) for slot in loader.slots)
     warnings = loader.warnings + [str(verdict.reason) for verdict in verdicts if verdict.status == "unknown"]
     effective = [option for slot in loader.slots for option in _effective(slot)]

@@ -8,13 +8,14 @@ JOBS ?= auto
 # Where somebody's machine sets it, each of the thousands of processes the tests start would compile everything again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help up test chaos fuzz lint format bench peers constraints clean
+.PHONY: help up test chaos soak fuzz lint format bench peers constraints clean
 
 help:
 	@echo "make up      start all five daemons with the demo, until Ctrl-C"
 	@echo "make test    run the tests, with real peers (installed if missing)"
 	@echo "make lint    ruff, mypy --strict, import walls"
 	@echo "make chaos   the long kill tests: every start order, every kill"
+	@echo "make soak    ten minutes under load with kills, and a hundred reloads"
 	@echo "make bench   measure against real uWSGI, net-snmp and others"
 
 $(VENV)/.ready: constraints.txt pyproject.toml
@@ -35,6 +36,9 @@ test: $(VENV)/.ready peers
 
 chaos: $(VENV)/.ready peers
 	PALATINE_LONG=1 $(BIN)/python -m pytest tests/chaos
+
+soak: $(VENV)/.ready peers
+	PALATINE_LONG=1 $(BIN)/python -m pytest -s -n 0 tests/chaos/test_app_server_soak.py
 
 fuzz: $(VENV)/.ready peers
 	PALATINE_LONG=1 $(BIN)/python -m pytest tests/fuzz

@@ -306,6 +306,6 @@ def _warm(serve: Serve) -> None:
     for codec in ("ascii", "idna", "latin_1"):  # loaded on first use, when another uid may not be able to read them
         importlib.import_module(f"encodings.{codec}")
     if serve is serve_app:
-        importlib.import_module("palatine_app_server.serve")
+        importlib.import_module("palatine_app_server.serve").rehearse()
     gc.collect()
     gc.freeze()

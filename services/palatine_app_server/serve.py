@@ -66,6 +66,13 @@ def _fall_back(name: str, environ: Mapping[str, str], cwd: str) -> NoReturn:
     os.execve(sys.executable, command, environ)  # noqa: S606 - no shell wanted
 
 
+def rehearse() -> None:
+    """Read a config for nothing: what a keeper has looked up before it forks, no vassal looks up again."""
+    read = config.load(("--master", "--module", "app", "--http-socket", ":0", "--strict"), {}, cwd="/")
+    _without_effect(read)
+    settings.read(read)
+
+
 def _serve(words: Words, read: config.Config) -> int:
     for warning in (*read.warnings, *_without_effect(read)):
         sys.stderr.write(f"{warning}\n")

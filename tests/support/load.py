@@ -1,6 +1,7 @@
 """Clients that never pause: what a reload or a recycled worker must not be noticed by."""
 
 import threading
+import time
 from typing import Self
 
 from app_server import AppServer
@@ -11,6 +12,7 @@ class Load:
 
     def __init__(self, server: AppServer, clients: int = 2, headers: tuple[str, ...] = ()) -> None:
         self.answers = 0
+        self.slowest = 0.0  # seconds from a request to its answer
         self.failures: list[BaseException] = []
         self._server = server
         self._headers = headers
@@ -32,7 +34,9 @@ class Load:
             while not self._over.is_set():
                 with self._server.connect() as client:
                     for _ in range(20):
+                        began = time.monotonic()
                         head, body = client.get("/", *self._headers)
+                        self.slowest = max(self.slowest, time.monotonic() - began)
                         assert body == b"ok", head
                         self.answers += 1
                         if b"Connection: close" in head or self._over.is_set():

@@ -1,10 +1,11 @@
 """The option table: is a name an option, of which kind, and what is it really called. Must never unpack it all.
 
-A lookup is a substring search in one string literal (about 5 µs), remembered per table; a config asks for a few
-dozen names, so this costs less than parsing the whole table would, in time and in memory (measured: see tests).
+A lookup is a substring search in one string literal (about 5 µs), remembered for good; a config asks for 300
+names, so this costs less than parsing the whole table would, in time and in memory (measured: see tests).
 """
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from palatine.config.options import OPTIONS
@@ -120,6 +121,7 @@ class Table:
                     yield word.rstrip(",").partition("=")[0]
 
 
+@lru_cache(maxsize=2048)
 def _search(name: str) -> Kind | None:
     if not name or not name.replace("-", "").replace("_", "").isalnum():
         return None

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 #: Read from a client in one go, and of a file sent together with its head.
 READ_BYTES: Final = 65536
+DEFAULT_IDLE_SECONDS: Final = 30.0
 #: A body up to this size stays in memory; `post-buffering` replaces it.
 BODY_MEMORY_BYTES: Final = 65536
 
@@ -22,10 +23,12 @@ class Limits(NamedTuple):
 
     head_bytes: int = 4096
     body_bytes: int = 0  # limit-post; 0: no limit
+    expected_bytes: int = 0  # of a body a client asks about first (Expect: 100-continue); 0: no limit
     body_memory_bytes: int = BODY_MEMORY_BYTES
+    head_seconds: float = 0.0  # 0: as read_seconds
     read_seconds: float = 4.0
     write_seconds: float = 4.0
-    idle_seconds: float = 30.0
+    idle_seconds: float = DEFAULT_IDLE_SECONDS
 
 
 class Next(enum.Enum):
@@ -44,6 +47,8 @@ class Listener(NamedTuple):
     socket: socket.socket
     fd: int
     name: str
-    protocol: str  # "http" or "uwsgi"
+    protocol: str  # "http", "https", "redirect" or "uwsgi"
     variables: dict[str, str]
     tls: Any = None  # the ssl.SSLContext of an HTTPS socket
+    proxied: bool = False  # a connection may begin with a PROXY header
+    redirect_port: str = ""  # of "redirect"; "": 443

@@ -63,7 +63,7 @@ class Connection(Sender):
         self.listener = listener
         self.watched = -1  # the events it is registered for in the worker's epoll set
         self.served = 0
-        self.deadline = now + limits.read_seconds
+        self.deadline = now + (limits.head_seconds or limits.read_seconds)
         self.framed = listener.protocol != "uwsgi"  # whether HTTP's framing is ours to do, or the front end's
         self.environ: dict[str, Any] = {}
         self.head: Head | None = None
@@ -87,7 +87,7 @@ class Connection(Sender):
         """Read what is there. Raises HeadError when the client must be told off, OSError when it is gone."""
         if self.pipelined:
             self.pipelined = False
-            self.deadline = now + self._limits.read_seconds
+            self.deadline = now + (self._limits.head_seconds or self._limits.read_seconds)
             return self.advance()
         try:
             data = os.read(self.fd, READ_BYTES)
@@ -101,7 +101,8 @@ class Connection(Sender):
         begins = self.head is not None or not self._buffer
         step = self.advance(data)
         if step is _WAIT and begins:
-            self.deadline = now + self._limits.read_seconds
+            seconds = self._limits.head_seconds if self.head is None else 0.0
+            self.deadline = now + (seconds or self._limits.read_seconds)
         return step
 
     def advance(self, data: bytes = b"") -> Next:
@@ -241,6 +242,8 @@ class Connection(Sender):
         limit = self._limits.body_bytes
         if limit and self.head.length > limit:
             raise HeadError(413, f"request body over limit-post ({limit} bytes)")
+        if self.head.expects_continue and 0 < self._limits.expected_bytes < self.head.length:
+            raise HeadError(413, f"request body over http-manage-expect ({self._limits.expected_bytes} bytes)")
         if self.head.length < 0:
             self._decoder = ChunkedDecoder()
         self._missing = self.head.length

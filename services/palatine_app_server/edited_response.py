@@ -1,20 +1,115 @@
-"""A response whose headers the config or a route has a say in. Used only where one of them has."""
+"""A response whose headers, error pages or body the config or a route has a say in. Used only where one of them has."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from palatine_app_server.file_wrapper import FileWrapper
 from palatine_app_server.header_edits import HeaderEdits
 from palatine_app_server.response import ExcInfo, Response
 
+if TYPE_CHECKING:  # loaded where a body is to be changed
+    from palatine_app_server.body_transforms import Transform
+
+#: What `Requests` says of an app's exception where the client must not see more.
+_PLAIN = "Internal Server Error"
+
 
 class EditedResponse(Response):
-    """`edits` are applied to whatever headers are sent, the server's own answers included."""
+    """`edits` are applied to whatever headers are sent, the server's own answers included; `pages` are paths by status.
 
-    __slots__ = ("edits",)
+    `auto_gzip`: the client takes gzip, and the config lets apps ask for it by `uWSGI-Encoding: gzip`.
+    """
+
+    __slots__ = ("_fed", "auto_gzip", "edits", "pages", "transforms")
 
     edits: HeaderEdits
+    pages: Mapping[int, Sequence[str]]
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.edits, self.pages = HeaderEdits(), {}
+        self.auto_gzip = self._fed = False
+        self.transforms: list[Transform] = []
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
     ) -> Callable[[bytes], None]:
         """As `Response.start_response`, with the headers edited."""
-        return super().start_response(status, self.edits.apply(headers), exc_info)
+        headers = self.edits.apply(headers)
+        if self.auto_gzip:
+            self._consider_gzip(headers)
+        if self.transforms:
+            if status.startswith(("1", "204", "304")):
+                self.transforms = []
+            else:
+                from palatine_app_server import body_transforms
+
+                headers = body_transforms.prepared(self.transforms, headers)
+        return super().start_response(status, headers, exc_info)
+
+    def write(self, data: bytes) -> None:
+        """As `Response.write`, with the body changed: in pieces, also where a transform would see it whole."""
+        if self.transforms and not self._fed:
+            from palatine_app_server import body_transforms
+
+            data = body_transforms.feed(self.transforms, data)
+        super().write(data)
+
+    def send_result(self, result: Iterable[bytes]) -> None:
+        """As `Response.send_result`, with the body changed."""
+        if not self.status and not self.head_sent and not isinstance(result, list | tuple | FileWrapper):
+            result = _begun(result)  # a generator may name its status, and a route its transforms, only now
+        if self.transforms:
+            from palatine_app_server import body_transforms
+
+            streams = all(transform.streams for transform in self.transforms)
+            through = body_transforms.stream if streams else body_transforms.whole
+            self._fed = True
+            pieces = through(self.transforms, result, lambda: self.status)
+            result = [b"".join(pieces)] if isinstance(result, list | tuple) or not streams else pieces
+        super().send_result(result)
+
+    def send_plain(self, status: str, text: str) -> None:
+        """As `Response.send_plain`, or the page the config has for this, unless the client is to see a traceback."""
+        self.transforms = []
+        page = self.page(int(status[:3])) if text == _PLAIN else None
+        if page is None:
+            super().send_plain(status, text)
+            return
+        self._headers = None
+        self.start_response(status, [("Content-Type", "text/html"), ("Content-Length", str(len(page)))])
+        super().send_result([page])
+
+    def page(self, status: int) -> bytes | None:
+        """The first page of `error-page-STATUS` that can be read; None where there is none."""
+        for path in self.pages.get(status, ()):
+            try:
+                with open(path, "rb") as file:
+                    return file.read()
+            except OSError:
+                continue  # uWSGI tries the next, too
+        return None
+
+    def _consider_gzip(self, headers: list[tuple[str, str]]) -> None:
+        """Compress what the app wants compressed: uWSGI's http-auto-gzip."""
+        given = {name.lower(): value for name, value in headers}
+        if given.get("uwsgi-encoding") != "gzip" or {"content-length", "content-encoding"} & given.keys():
+            return
+        from palatine_app_server.body_transforms import Gzip
+
+        if not any(isinstance(transform, Gzip) for transform in self.transforms):
+            self.transforms.append(Gzip())
+
+
+def _begun(result: Iterable[bytes]) -> Iterable[bytes]:
+    """`result` with its first piece asked for already."""
+    pieces = iter(result)
+    first = next(pieces, None)
+    if first is None:
+        return ()
+
+    def again() -> Iterable[bytes]:
+        yield first
+        yield from pieces
+
+    return again()

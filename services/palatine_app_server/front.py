@@ -17,7 +17,7 @@ from palatine_app_server.loader import AppSource
 from palatine_app_server.mounts import NOBODY, Mounts
 from palatine_app_server.request import Core, Handler, log
 from palatine_app_server.response import Response
-from palatine_app_server.static_files import Answer, StaticFiles
+from palatine_app_server.static_files import Answer, StaticFiles, accepts
 
 
 class Front(Handler):
@@ -34,18 +34,23 @@ class Front(Handler):
             no_default=source.no_default,
         )
         self._edits = settings.headers
+        self._pages = dict(settings.error_pages)
+        self._settings = settings
+        if settings.auto_gzip:
+            from palatine_app_server import body_transforms  # noqa: F401 - nothing is loaded while a request waits
 
     def respond(self, *arguments: Any) -> Response:
-        """The response to a request, with its headers edited where the config wants that."""
-        if not self._edits:
+        """The response to a request, with its headers and body edited where the config wants that."""
+        if not (self._edits or self._pages or self._settings.auto_gzip):
             return Response(*arguments)
         response = EditedResponse(*arguments)
-        response.edits = self._edits
+        response.edits, response.pages = self._edits, self._pages
         return response
 
     def handle(self, core: Core, environ: dict[str, Any], response: Response) -> Iterable[bytes]:
         """The result to send; `start_response` was called, or is when the result is read."""
         app = self._choose(environ)
+        self._prepare(environ, response)
         if self._static is not None:
             answer = self._static.answer(environ, time.time())
             if answer is not None:
@@ -58,20 +63,32 @@ class Front(Handler):
         environ["SCRIPT_NAME"], environ["PATH_INFO"] = choice.script_name, choice.path_info
         return choice.app
 
+    def _prepare(self, environ: dict[str, Any], response: Response) -> None:
+        """What the http router's options want done to a request."""
+        if self._settings.server_name_is_host and "HTTP_HOST" in environ:
+            environ["SERVER_NAME"] = environ["HTTP_HOST"]
+        if self._settings.auto_gzip and isinstance(response, EditedResponse):
+            response.auto_gzip = accepts(environ.get("HTTP_ACCEPT_ENCODING", ""), "gzip")
+
     def _call(self, core: Core, app: int, environ: dict[str, Any], response: Response) -> Iterable[bytes]:
         if app == NOBODY:
             log("--- no python application found, check your startup logs for errors ---\n")
             core.note().app = NOBODY
             response.keep_alive = False
-            body = b"Internal Server Error"
-            headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))]
-            response.start_response("500 Internal Server Error", headers)
-            return [body]
+            return said(response, 500, "Internal Server Error")
         core.ledger.enter_app(app if app < self._counted else 0)
         if app:
             core.note().app = app
         result: Iterable[bytes] = self._apps[app](environ, response.start_response)
         return result
+
+
+def said(response: Response, status: int, reason: str) -> Iterable[bytes]:
+    """The result that sends an error of the server's own: the page of `error-page-STATUS`, else its name."""
+    page = response.page(status) if isinstance(response, EditedResponse) else None
+    body, kind = (reason.encode(), "text/plain") if page is None else (page, "text/html")
+    response.start_response(f"{status} {reason}", [("Content-Type", kind), ("Content-Length", str(len(body)))])
+    return [body]
 
 
 def send_answer(core: Core, answer: Answer, response: Response, method: str) -> Iterable[bytes]:

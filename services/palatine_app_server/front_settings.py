@@ -27,6 +27,8 @@ _EXPIRES: Final = (
     ("static-expires-type", "type"),
 )
 
+_ERROR_PAGES: Final = {403: "error-page-403", 404: "error-page-404", 500: "error-page-500"}
+
 
 class FrontSettings(NamedTuple):
     """What is done for every request besides calling the app."""
@@ -34,11 +36,15 @@ class FrontSettings(NamedTuple):
     static: StaticSettings = StaticSettings()
     headers: HeaderEdits = HeaderEdits()
     routes: "Routes | None" = None
+    error_pages: tuple[tuple[int, tuple[str, ...]], ...] = ()  # by status: files, the first that can be read is sent
+    auto_gzip: bool = False
+    server_name_is_host: bool = False
 
     @property
     def wanted(self) -> bool:
         """Whether there is anything to do."""
-        return self.static.wanted or bool(self.headers) or self.routes is not None
+        plain = FrontSettings()
+        return self.static.wanted or self._replace(static=plain.static) != plain
 
 
 def read(config: Config) -> FrontSettings:
@@ -50,6 +56,11 @@ def read(config: Config) -> FrontSettings:
             remove=frozenset(each(config, "rem-header", str.lower)),
         ),
         routes=_routes(config),
+        error_pages=tuple(
+            (status, pages) for status, name in _ERROR_PAGES.items() if (pages := each(config, name, str))
+        ),
+        auto_gzip=config.settings.flag("http-auto-gzip"),
+        server_name_is_host=config.settings.flag("http-server-name-as-http-host"),
     )
 
 

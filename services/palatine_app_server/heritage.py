@@ -16,6 +16,7 @@ from palatine_app_server.foundation import Sockets
 from palatine_app_server.instance import Place
 from palatine_app_server.logs import Logs
 from palatine_app_server.settings import AppSettings
+from palatine_app_server.socket_settings import HTTP, Traits
 from palatine_app_server.worker import Doors
 from palatine_app_server.zygote import Inheritance
 
@@ -85,11 +86,16 @@ class Heritage:
         return contexts
 
     def _doors(self, contexts: Mapping[str, Any], worker: int) -> Doors:
+        settings = self._get_settings()
+        traits = (*settings.traits, *[Traits()] * (len(settings.sockets) - len(settings.traits)))  # systemd's, unnamed
+        variables = dict(settings.http.variables)
         listeners = [
             Listener(
-                bound.socket, bound.socket.fileno(), bound.name, bound.kind, sockets.request_variables(bound),
-                contexts.get(wish.address) if wish.kind == "https" else None,
+                bound.socket, bound.socket.fileno(), bound.name, bound.kind,
+                sockets.request_variables(bound) | (variables if bound.kind in HTTP else {}),
+                contexts.get(wish.address) if wish.kind == "https" else None, trait.proxied, trait.port,
             )
-            for wish, bound in zip(self._get_settings().sockets, self._bound.requests, strict=True)
+            for wish, trait, bound in zip(settings.sockets, traits, self._bound.requests, strict=True)
+            if not trait.workers or worker in trait.workers
         ]  # fmt: skip
         return Doors(listeners, self._lifeline[0], self._commons.signals.readers(worker))

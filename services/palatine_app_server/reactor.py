@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from palatine.codec.http_head import HeadError
+from palatine_app_server import connection_kinds
 from palatine_app_server.clients import Limits, Listener, Next
 from palatine_app_server.connection import Connection
 from palatine_app_server.request import Core, Requests, log
@@ -77,11 +78,7 @@ class Reactor:
         self._hear = hear
         self._on_pause = on_pause
         self._listeners = {listener.fd: listener for listener in listeners}
-        self._secure = Connection
-        if any(listener.tls is not None for listener in listeners):
-            from palatine_app_server.tls_connection import TlsConnection  # where nobody asks, no ssl in memory
-
-            self._secure = TlsConnection
+        self._kinds = {listener.fd: connection_kinds.of(listener) for listener in listeners}
         self._one_shot = select.EPOLLONESHOT if threads > 1 else 0
         self._at_once = 1 if threads > 1 else EVENTS_AT_ONCE
         self._events = _IN | self._one_shot  # what parked connections wait for
@@ -175,7 +172,7 @@ class Reactor:
         os.set_blocking(fd, False)
         peer = address[0] if isinstance(address, tuple) else "0.0.0.0"  # uWSGI's word for clients of a UNIX socket
         heads = self._heads[listener.fd]
-        make = Connection if listener.tls is None else self._secure
+        make = self._kinds[listener.fd]
         self._attend(core, make(fd, peer, listener, self._limits, now, heads), now)
 
     def _attend(self, core: Core, connection: Connection, now: float) -> None:

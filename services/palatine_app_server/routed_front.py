@@ -10,14 +10,13 @@ from palatine_app_server.apps import App
 from palatine_app_server.edited_response import EditedResponse
 from palatine_app_server.file_parts import FilePart, FileSlice
 from palatine_app_server.file_wrapper import FileWrapper
-from palatine_app_server.front import Front, send_answer
+from palatine_app_server.front import Front, said, send_answer
 from palatine_app_server.front_settings import FrontSettings
 from palatine_app_server.loader import AppSource
 from palatine_app_server.request import Core, log
 from palatine_app_server.response import ExcInfo, Response
 from palatine_app_server.route_grammar import Routes
 from palatine_app_server.route_policy import End, Walk
-from palatine_app_server.route_steps import Reply
 from palatine_app_server.route_world import Outside
 from palatine_app_server.static_files import StaticFiles
 
@@ -35,7 +34,7 @@ class RoutedFront(Front):
     def respond(self, *arguments: Any) -> Response:
         """A response whose status and headers the tables hear of."""
         response = RoutedResponse(*arguments)
-        response.edits = self._edits
+        response.edits, response.pages = self._edits, self._pages
         response.front = self
         return response
 
@@ -47,6 +46,7 @@ class RoutedFront(Front):
         if self._routes.final:
             core.note().at_end = lambda: self._finish(core, walk, response)
         app = self._choose(environ)
+        self._prepare(environ, response)
         answer = self._static.answer(environ, time.time()) if self._static is not None else None
         end = walk.run(self._routes.request)
         response.kept = (len(walk.add), len(walk.remove))
@@ -87,7 +87,8 @@ class RoutedFront(Front):
             method = walk.get("REQUEST_METHOD")
             if found is not None and method in {"GET", "HEAD"}:
                 return send_answer(core, self._files.describe(found, walk.environ, time.time()), response, method)
-            reply = Reply("404 Not Found", (("Content-Type", "text/plain"),), b"Not Found")
+            core.note().app = -1
+            return said(response, 404, "Not Found")
         core.note().app = -1
         if reply is None:
             response.abandon()

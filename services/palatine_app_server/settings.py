@@ -11,19 +11,21 @@ from palatine_app_server import (
     app_settings,
     feature_settings,
     front_settings,
+    http_settings,
     life_settings,
     log_settings,
     process_settings,
     socket_settings,
 )
-from palatine_app_server.clients import BODY_MEMORY_BYTES, Limits
+from palatine_app_server.clients import BODY_MEMORY_BYTES, DEFAULT_IDLE_SECONDS, Limits
 from palatine_app_server.feature_settings import Features
 from palatine_app_server.front_settings import FrontSettings
+from palatine_app_server.http_settings import HttpSettings
 from palatine_app_server.life_settings import LifeSettings
 from palatine_app_server.loader import AppSource
 from palatine_app_server.log_settings import LogSettings
 from palatine_app_server.process_settings import ProcessSettings
-from palatine_app_server.socket_settings import SocketSettings, SocketWish
+from palatine_app_server.socket_settings import SocketSettings, SocketWish, Traits
 from palatine_app_server.tls_settings import TlsSettings
 
 #: What uWSGI does when the config is silent.
@@ -50,6 +52,8 @@ class AppSettings(NamedTuple):
 
     sockets: tuple[SocketWish, ...]
     daemon_sockets: tuple[SocketWish, ...]
+    traits: tuple[Traits, ...]  # of the first of them, in order; others have none
+    http: HttpSettings
     tls: tuple[TlsSettings, ...]
     stats_options: dict[str, Any]
     snmp: bool
@@ -107,6 +111,8 @@ def read(config: Config) -> AppSettings:
     return AppSettings(
         sockets=socket_settings.read_sockets(config),
         daemon_sockets=_daemon_sockets(config),
+        traits=socket_settings.read_traits(config),
+        http=http_settings.read(config),
         tls=socket_settings.read_tls(config),
         stats_options={
             "http": settings.flag("stats-http"),
@@ -187,12 +193,17 @@ def _snmp_wanted(config: Config) -> bool:
 def _limits(config: Config) -> Limits:
     settings = config.settings
     timeout = float(settings.integer("socket-timeout", DEFAULT_SOCKET_TIMEOUT, minimum=1))
+    read = float(settings.integer("http-timeout", int(timeout), minimum=1))
+    idle = settings.integer("http-keepalive")
     return Limits(
         head_bytes=settings.integer("buffer-size", DEFAULT_BUFFER, minimum=1, maximum=65535),
         body_bytes=settings.integer("limit-post", 0),
+        expected_bytes=expected if (expected := settings.integer("http-manage-expect")) > 1 else 0,
         body_memory_bytes=settings.integer("post-buffering", 0) or BODY_MEMORY_BYTES,
-        read_seconds=float(settings.integer("http-timeout", int(timeout), minimum=1)),
-        write_seconds=timeout,
+        head_seconds=float(settings.integer("http-headers-timeout", int(read), minimum=1)),
+        read_seconds=read,
+        write_seconds=float(settings.integer("so-send-timeout", int(timeout), minimum=1)),
+        idle_seconds=float(idle) if idle > 1 else DEFAULT_IDLE_SECONDS,  # 1 is "yes", which it is anyway
     )
 
 

@@ -5,23 +5,37 @@ from typing import Final, NamedTuple
 
 from palatine.config import Config, Option
 from palatine.errors import ConfigError
-from palatine_app_server import privileges, tls_settings
+from palatine_app_server import http_settings, privileges, tls_settings
 from palatine_app_server.tls_settings import TlsSettings
 
 #: Option → protocol; "" is what `protocol` says, uwsgi without it.
 KINDS: Final = {
     "socket": "", "s": "", "uwsgi-socket": "uwsgi", "http-socket": "http", "http11-socket": "http", "http": "http",
-    **dict.fromkeys(tls_settings.OPTIONS, "https"),
+    "http-to-https": "redirect", **dict.fromkeys(tls_settings.OPTIONS, "https"),
 }  # fmt: skip
+#: Kinds whose clients speak HTTP.
+HTTP: Final = frozenset({"http", "https", "redirect"})
 #: What `protocol` may say.
 PROTOCOLS: Final = {"": "uwsgi", "uwsgi": "uwsgi", "http": "http", "http11": "http"}
 
 
 class SocketWish(NamedTuple):
-    """A socket the config asks for: "http", "https", "uwsgi" for requests, "stats", "snmp", "udp" for a daemon."""
+    """A socket the config asks for: for requests (see KINDS), or "stats", "snmp", "udp" for a daemon."""
 
     kind: str
     address: str
+
+
+class Traits(NamedTuple):
+    """What is special about a request socket.
+
+    `proxied`: a connection may begin with a PROXY header. `port` is where a "redirect" leads. `workers` are those that
+    accept from it, all where it is empty.
+    """
+
+    proxied: bool = False
+    port: str = ""
+    workers: tuple[int, ...] = ()
 
 
 class SocketSettings(NamedTuple):
@@ -30,25 +44,56 @@ class SocketSettings(NamedTuple):
     mode: int = 0  # of UNIX sockets' files; 0: by the umask
     uid: int = -1
     gid: int = -1
-    flags: tuple[tuple[int, int], ...] = ()  # (level, option) set on TCP sockets before they are bound
+    flags: tuple[tuple[int, int, int], ...] = ()  # (level, option, value) set on TCP sockets before they are bound
+    buffers: tuple[tuple[int, int], ...] = ()  # (option of SOL_SOCKET, bytes) of every stream socket
     defer: bool = True  # TCP_DEFER_ACCEPT
 
 
 def read_sockets(config: Config) -> tuple[SocketWish, ...]:
     """The request sockets in the order of their lines."""
     return tuple(
-        SocketWish(KINDS[option.name] or protocol(config), _address(config, option))
-        for option in config.options
-        if option.name in KINDS and option.value
+        SocketWish(KINDS[option.name] or protocol(config), _address(config, option)) for option in _given(config)
     )
+
+
+def read_traits(config: Config) -> tuple[Traits, ...]:
+    """What is special about each of them, in the same order."""
+    maps = _maps(config)
+    everywhere = config.settings.flag("enable-proxy-protocol")
+    router = config.settings.flag("http-enable-proxy-protocol")
+    traits = []
+    for number, option in enumerate(_given(config)):
+        speaks_http = (KINDS[option.name] or protocol(config)) in HTTP
+        proxied = speaks_http and (everywhere or (router and option.name in http_settings.ROUTER))
+        port = http_settings.redirect(option)[1] if option.name == "http-to-https" else ""
+        traits.append(Traits(proxied, port, maps.get(number, ())))
+    return tuple(traits)
+
+
+def _given(config: Config) -> list[Option]:
+    return [option for option in config.options if option.name in KINDS and option.value]
+
+
+def _maps(config: Config) -> dict[int, tuple[int, ...]]:
+    """`map-socket = N:WORKER[,WORKER]`: the workers that accept from the N-th socket."""
+    found: dict[int, tuple[int, ...]] = {}
+    for option in config.settings.items("map-socket"):
+        number, _, workers = (option.value or "").partition(":")
+        words = workers.split(",")
+        if not all(word.isascii() and word.isdigit() for word in (number, *words)):
+            raise option.origin.error(f"map-socket = {option.value}: it takes a socket, a colon and workers")
+        found[int(number)] = tuple(map(int, words))
+    return found
 
 
 def read_tls(config: Config) -> tuple[TlsSettings, ...]:
     """The HTTPS sockets among them."""
+    given = [option for option in config.options if option.name in tls_settings.OPTIONS and option.value]
+    if not given:
+        return ()
+    extras = tls_settings.read_extras(config)
     return tuple(
-        tls_settings.parse(option)._replace(address=_address(config, option))
-        for option in config.options
-        if option.name in tls_settings.OPTIONS and option.value
+        tls_settings.parse(option)._replace(address=_address(config, option), extras=extras) for option in given
     )
 
 
@@ -65,14 +110,18 @@ def read(config: Config) -> SocketSettings:
             raise owner.origin.error(error.message) from error
     flags = []
     if settings.flag("reuse-port"):
-        flags.append((socket.SOL_SOCKET, socket.SO_REUSEPORT))
+        flags.append((socket.SOL_SOCKET, socket.SO_REUSEPORT, 1))
     if settings.flag("freebind"):
-        flags.append((socket.IPPROTO_IP, _IP_FREEBIND))
+        flags.append((socket.IPPROTO_IP, _IP_FREEBIND, 1))
+    if settings.integer("tcp-fast-open"):
+        flags.append((socket.IPPROTO_TCP, socket.TCP_FASTOPEN, settings.integer("tcp-fast-open")))
+    sizes = ((socket.SO_SNDBUF, "socket-sndbuf"), (socket.SO_RCVBUF, "socket-rcvbuf"))
     return SocketSettings(
         mode=_mode(config),
         uid=-1 if uid is None else uid,
         gid=-1 if gid is None else gid,
         flags=tuple(flags),
+        buffers=tuple((number, settings.integer(name)) for number, name in sizes if settings.integer(name)),
         defer=not settings.flag("no-defer-accept"),
     )
 
@@ -94,7 +143,11 @@ def protocol(config: Config) -> str:
 
 def _address(config: Config, option: Option) -> str:
     """Where a socket is: `=N` is the shared socket of that number; what uWSGI calls abstract is `@name`."""
-    address = tls_settings.parse(option).address if option.name in tls_settings.OPTIONS else option.value or ""
+    address = option.value or ""
+    if option.name in tls_settings.OPTIONS:
+        address = tls_settings.parse(option).address
+    elif option.name == "http-to-https":
+        address = http_settings.redirect(option)[0]
     if address.startswith("="):
         shared = config.settings.items("shared-socket") + config.settings.items("undeferred-shared-socket")
         number = address[1:]

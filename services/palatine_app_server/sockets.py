@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from palatine.errors import ConfigError, PalatineError
 from palatine_app_server import linux
-from palatine_app_server.socket_settings import SocketSettings, SocketWish
+from palatine_app_server.socket_settings import HTTP, SocketSettings, SocketWish
 
 #: linux/sockios.h
 _SIOCGIFADDR: Final = 0x8915
@@ -70,6 +70,8 @@ def bind_stream(
     else:
         sock = _unix(address, how)
     try:
+        for option, size in how.buffers:
+            sock.setsockopt(socket.SOL_SOCKET, option, size)
         sock.listen(backlog)
     except OSError as error:
         sock.close()
@@ -97,7 +99,7 @@ def taken_over(kind: str, address: str, fd: int) -> Bound:
 
 def request_variables(bound: Bound) -> dict[str, str]:
     """The CGI variables all requests on this socket have in common (uWSGI's http-socket sets the same)."""
-    if bound.kind not in {"http", "https"}:
+    if bound.kind not in HTTP:
         return {}
     name = bound.socket.getsockname()
     port = str(name[1]) if isinstance(name, tuple) else "80"  # PEP 3333: never empty; what uWSGI says of UNIX sockets
@@ -119,7 +121,7 @@ def split_host_port(address: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-def _tcp(address: str, kind: int, flags_set: Sequence[tuple[int, int]] = ()) -> socket.socket:
+def _tcp(address: str, kind: int, flags_set: Sequence[tuple[int, int, int]] = ()) -> socket.socket:
     host, port = split_host_port(address)
     if host.endswith("*") and host != "*":
         host = _interface_address(host.removesuffix("*"))
@@ -134,8 +136,8 @@ def _tcp(address: str, kind: int, flags_set: Sequence[tuple[int, int]] = ()) -> 
     try:
         if kind == socket.SOCK_STREAM:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        for level, option in flags_set:
-            sock.setsockopt(level, option, 1)
+        for level, option, value in flags_set:
+            sock.setsockopt(level, option, value)
         sock.bind(place)
         if kind == socket.SOCK_DGRAM and family == socket.AF_INET and 224 <= int(str(place[0]).split(".", 1)[0]) <= 239:
             group = socket.inet_aton(str(place[0])) + socket.inet_aton("0.0.0.0")

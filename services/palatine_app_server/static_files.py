@@ -117,7 +117,7 @@ class StaticFiles:
     def _packed(self, found: Found, accepted: str) -> Found:
         """The file's smaller twin, made beforehand, where the config and the client want it."""
         settings = self._settings
-        offers = [(coding, ending) for coding, ending in _PACKED if _accepts(accepted, coding)]
+        offers = [(coding, ending) for coding, ending in _PACKED if accepts(accepted, coding)]
         if not offers or not (
             settings.packed_all
             or found.path.startswith(settings.packed_prefixes)
@@ -162,7 +162,7 @@ def _ranged(found: Found, environ: Mapping[str, str], headers: Headers, dated: t
     )
 
 
-def _accepts(accepted: str, coding: str) -> bool:
+def accepts(accepted: str, coding: str) -> bool:
     """Whether Accept-Encoding names a coding and does not refuse it."""
     for item in accepted.split(","):
         name, _, parameters = item.partition(";")

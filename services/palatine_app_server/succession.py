@@ -24,7 +24,7 @@ VARIABLE: Final = "PALATINE_SOCKETS"
 #: What a new generation can change without another master.
 _GENERATIONAL: Final = frozenset({
     "app", "env", "unenv", "harakiri_seconds", "mercy_seconds", "lazy_apps", "need_app", "limits", "die_on_term",
-    "options", "vacuum", "life", "front", "catch_exceptions",
+    "options", "vacuum", "life", "front", "catch_exceptions", "traits", "http",
 })  # fmt: skip
 
 

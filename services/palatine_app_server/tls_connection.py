@@ -20,7 +20,7 @@ RECORD_BYTES: Final = 16384
 class TlsConnection(Connection):
     """`context` is the listener's."""
 
-    __slots__ = ("_context", "_shaken", "_subject", "_tls")
+    __slots__ = ("_certificate", "_context", "_shaken", "_tls")
 
     def __init__(
         self, fd: int, peer: str, listener: Listener, limits: Limits, now: float, heads: HeadParser | None = None
@@ -30,7 +30,7 @@ class TlsConnection(Connection):
         self._context = listener.tls
         self._tls: ssl.SSLSocket | None = None
         self._shaken = False
-        self._subject = ""
+        self._certificate: dict[str, str] = {}  # what the app hears of the client's
 
     def receive(self, now: float) -> Next:
         """As `Connection.receive`; until the handshake is over, its next step."""
@@ -49,14 +49,15 @@ class TlsConnection(Connection):
         begins = self.head is not None or not self._buffer
         step = self.advance(data)
         if begins and step is Next.WAIT:
-            self.deadline = now + self._limits.read_seconds
+            seconds = self._limits.head_seconds if self.head is None else 0.0
+            self.deadline = now + (seconds or self._limits.read_seconds)
         return step
 
     def advance(self, data: bytes = b"") -> Next:
         """As `Connection.advance`; the app hears who the client is, where a certificate says so."""
         step = super().advance(data)
-        if step is Next.SERVE and self._subject:
-            self.environ["HTTPS_DN"] = self._subject
+        if step is Next.SERVE and self._certificate:
+            self.environ.update(self._certificate)
         return step
 
     def close(self) -> None:
@@ -97,10 +98,17 @@ class TlsConnection(Connection):
         except ssl.SSLWantWriteError:
             self.pipelined = True  # the worker waits until it can be written to
             return False
+        except OSError as error:  # ssl.SSLError is one
+            if getattr(self._context, "verbose", False):
+                os.write(2, f"[uwsgi-https] client {self.peer}: {error}\n".encode("latin-1", "replace"))
+            raise
         self._shaken = True
         certificate = self._tls.getpeercert()
         if certificate:
-            self._subject = _distinguished_name(certificate)
+            self._certificate = {"HTTPS_DN": _distinguished_name(certificate)}
+            if getattr(self._context, "exports", False):
+                encoded = self._tls.getpeercert(binary_form=True)
+                self._certificate["HTTPS_CC"] = ssl.DER_cert_to_PEM_cert(encoded or b"")
         return True
 
     def _read(self) -> bytes:

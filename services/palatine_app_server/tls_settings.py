@@ -1,9 +1,10 @@
 """HTTPS sockets as the config asks for them, and their contexts. `ssl` is imported only where there is one."""
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from palatine.config import Option
+from palatine.config import Config, Option
 from palatine.errors import ConfigError
 from palatine_app_server.log_grammar import parse_keyvals
 
@@ -11,6 +12,28 @@ if TYPE_CHECKING:
     import ssl
 
 OPTIONS: Final = ("https", "https-socket", "https2")
+
+
+class NamedCertificate(NamedTuple):
+    """What a client gets that asks for a name: `name` as it is, or where `pattern` is found in it."""
+
+    name: str
+    certificate: str
+    key: str
+    ciphers: str = ""
+    pattern: "re.Pattern[str] | None" = None
+
+
+class TlsExtras(NamedTuple):
+    """What all HTTPS sockets of a config have in common."""
+
+    names: tuple[NamedCertificate, ...] = ()  # in the order they are tried
+    directory: str = ""  # of NAME.crt and NAME.key
+    directory_ciphers: str = ""
+    options: int = 0  # OpenSSL's SSL_OP_*
+    old_versions: bool = False  # TLS 1.0 and 1.1
+    export_certificate: bool = False
+    verbose: bool = False
 
 
 class TlsSettings(NamedTuple):
@@ -21,6 +44,7 @@ class TlsSettings(NamedTuple):
     key: str
     ciphers: str = ""
     client_ca: str = ""
+    extras: TlsExtras = TlsExtras()
 
 
 def parse(option: Option) -> TlsSettings:
@@ -37,12 +61,55 @@ def parse(option: Option) -> TlsSettings:
         words = value.split(",")
     if not 3 <= len(words) <= 5 or not all(words[:3]):
         raise option.origin.error(f"{option.name} = {value}: it takes an address, a certificate and a key")
-    return TlsSettings(*words)
+    return TlsSettings(words[0], words[1], words[2], "".join(words[3:4]), "".join(words[4:]))
+
+
+def read_extras(config: Config) -> TlsExtras:
+    """The options about all HTTPS sockets; ConfigError names the line."""
+    settings = config.settings
+    options = 0
+    for option in settings.items("ssl-option"):
+        if not (option.value or "").isdigit():
+            raise option.origin.error(f"ssl-option = {option.value}: it takes a number, OpenSSL's SSL_OP_...")
+        options |= int(option.value or "")
+    names = [_named(option) for option in settings.items("sni")]
+    patterns = [_named(option) for option in settings.items("sni-regexp")]
+    return TlsExtras(
+        names=(*names, *patterns),
+        directory=settings.text("sni-dir", "") or "",
+        directory_ciphers=settings.text("sni-dir-ciphers", "") or "",
+        options=options,
+        old_versions=settings.flag("ssl-enable-tlsv1"),
+        export_certificate=settings.flag("https-export-cert"),
+        verbose=settings.flag("ssl-verbose"),
+    )
+
+
+def _named(option: Option) -> NamedCertificate:
+    """`sni = NAME CERTIFICATE,KEY[,CIPHERS]`, or a regular expression in place of the name."""
+    name, _, files = (option.value or "").partition(" ")
+    words = files.split(",")
+    if len(words) == 4:
+        # OpenSSL takes the demand for certificates from the socket, not from the name: it would not be made
+        raise option.origin.error(f"{option.name}: a client CA belongs to the socket: address,cert,key,ciphers,CA")
+    if not name or not 2 <= len(words) <= 3 or not all(words[:2]):
+        raise option.origin.error(f"{option.name} = {option.value}: it takes a name, a space, and certificate,key")
+    pattern = None
+    if option.name == "sni-regexp":
+        try:
+            pattern = re.compile(name)
+        except re.error as error:
+            raise option.origin.error(f"{name!r} is not a regular expression: {error}") from error
+    return NamedCertificate(name.lower(), words[0], words[1], "".join(words[2:]), pattern)
 
 
 def contexts(wanted: tuple[TlsSettings, ...]) -> "Mapping[str, ssl.SSLContext]":
     """Address → context, certificates and keys read; ConfigError where one cannot be."""
-    return {each.address: _context(each) for each in wanted}
+    if not wanted:
+        return {}
+    from palatine_app_server import tls_context  # and with it ssl
+
+    return tls_context.contexts(wanted)
 
 
 def refreshed(
@@ -53,21 +120,3 @@ def refreshed(
         return contexts(wanted), ""
     except ConfigError as error:
         return known, f"certificates stay as they were: {error.message}"
-
-
-def _context(settings: TlsSettings) -> "ssl.SSLContext":
-    import ssl
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.set_alpn_protocols(["http/1.1"])
-    try:
-        context.load_cert_chain(settings.certificate, settings.key)
-        if settings.ciphers:
-            context.set_ciphers(settings.ciphers)
-        if settings.client_ca:
-            required = settings.client_ca.startswith("!")
-            context.load_verify_locations(settings.client_ca.removeprefix("!"))
-            context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
-    except OSError as error:  # ssl.SSLError is one
-        raise ConfigError(f"https {settings.address}: {error.strerror or error}") from error
-    return context

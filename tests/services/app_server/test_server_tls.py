@@ -6,54 +6,11 @@ import signal
 import socket
 import ssl
 
-from app_server import AppServer
-from certificates import Authority, Pair
+from cryptography import x509
+
+from certificates import Authority
 from running import Runner, run, wait_until
-
-ENVIRON_APP = """
-import json
-def more(environ):
-    path = environ["PATH_INFO"]
-    if path == "/environ":
-        return json.dumps({k: v for k, v in environ.items() if isinstance(v, str)}).encode()
-    if path.startswith("/big/"):
-        return b"x" * int(path[5:])
-    if path == "/file":
-        return None
-"""
-
-
-class Secure:
-    """An instance with an HTTPS socket, and clients that trust its authority."""
-
-    def __init__(self, programs: Runner, *words: str, client_ca: str = "", threads: int = 1) -> None:
-        self.authority = Authority(programs.directory)
-        self.pair = self.authority.sign("server")
-        value = f"127.0.0.1:0,{self.pair.certificate},{self.pair.key},"
-        if client_ca:
-            value += f",{client_ca}{self.authority.pair.certificate}"
-        self.server = AppServer(
-            programs, *words, app=ENVIRON_APP, threads=threads, listen=("--https-socket", value.rstrip(","))
-        )
-        self.port = self.server.address()[1]
-
-    def curl(self, path: str, *options: str) -> str:
-        ca = str(self.authority.pair.certificate)
-        return run("curl", "-sS", "--cacert", ca, *options, f"https://localhost:{self.port}{path}").stdout
-
-    def context(self, client: Pair | None = None) -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=str(self.authority.pair.certificate))
-        if client is not None:
-            context.load_cert_chain(client.certificate, client.key)
-        return context
-
-    def connect(self, client: Pair | None = None) -> ssl.SSLSocket:
-        raw = socket.create_connection(("127.0.0.1", self.port), 30)
-        try:
-            return self.context(client).wrap_socket(raw, server_hostname="localhost")
-        except BaseException:
-            raw.close()
-            raise
+from secure import Secure, wrapped
 
 
 def test_https(programs: Runner) -> None:
@@ -139,17 +96,49 @@ def test_piece_by_piece(programs: Runner) -> None:
 
 
 def test_client_certificates(programs: Runner) -> None:
-    secure = Secure(programs, client_ca="!")
+    secure = Secure(programs, "--https-export-cert", "--ssl-verbose", client_ca="!")
     known = secure.authority.sign("someone")
     with secure.connect(known) as client:
         client.sendall(b"GET /environ HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
         data = b""
         while piece := client.recv(65536):
             data += piece
-    assert json.loads(data.partition(b"\r\n\r\n")[2])["HTTPS_DN"] == "/C=IT/CN=someone"
+    seen = json.loads(data.partition(b"\r\n\r\n")[2])
+    assert seen["HTTPS_DN"] == "/C=IT/CN=someone"
+    assert seen["HTTPS_CC"].strip() == known.certificate.read_text().strip()
     unknown = run("curl", "-sSk", f"https://localhost:{secure.port}/", check=False)
     assert unknown.returncode != 0  # what curl says depends on whether it has asked already when it is refused
     assert not unknown.stdout
+    secure.server.running.wait_for("[uwsgi-https] client 127.0.0.1: ")
+
+
+def test_certificates_by_name_and_old_versions(programs: Runner) -> None:
+    names = programs.directory / "names"
+    names.mkdir()
+    authority = Authority(programs.directory)
+    for name in ("one", "two", "three"):
+        authority.sign(name)
+    for ending, file in (("crt", "three.pem"), ("key", "three.key")):
+        (programs.directory / file).rename(names / f"three.example.{ending}")
+    one, two = (f"{programs.directory}/{name}.pem,{programs.directory}/{name}.key" for name in ("one", "two"))
+    secure = Secure(
+        programs, "--sni", f"One.example {one}", "--sni-regexp", rf"\.two\.example$ {two}", "--sni-dir", str(names),
+        "--ssl-enable-tlsv1",
+    )  # fmt: skip
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+
+    def served(name: str) -> str:
+        with wrapped(("127.0.0.1", secure.port), b"", context, name) as client:
+            certificate = x509.load_der_x509_certificate(client.getpeercert(binary_form=True) or b"")
+        return str(certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value)
+
+    asked = ("one.example", "a.two.example", "three.example", "other.example")
+    assert [served(name) for name in asked] == ["one", "two", "three", "server"]
+    old = run("curl", "-sSk", "--tlsv1.0", "--tls-max", "1.0", "--ciphers", "DEFAULT@SECLEVEL=0",
+              f"https://localhost:{secure.port}/", "-w", " %{ssl_verify_result}").stdout  # fmt: skip
+    assert old.startswith("ok")
 
 
 def test_a_reload_takes_new_certificates_and_keeps_the_old_where_they_cannot_be_read(programs: Runner) -> None:

@@ -65,8 +65,8 @@ def test_what_is_wrong_is_refused(words: tuple[str, ...], reason: str) -> None:
         (("--chmod-socket=660", "--chown-socket", "12:34"), SocketSettings(mode=0o660, uid=12, gid=34)),
         (("--chown-socket", "root"), SocketSettings(uid=0)),
         (("--chown-socket", ":34", "--no-defer-accept"), SocketSettings(gid=34, defer=False)),
-        (("--reuse-port",), SocketSettings(flags=((socket.SOL_SOCKET, socket.SO_REUSEPORT),))),
-        (("--freebind",), SocketSettings(flags=((socket.IPPROTO_IP, 15),))),
+        (("--reuse-port",), SocketSettings(flags=((socket.SOL_SOCKET, socket.SO_REUSEPORT, 1),))),
+        (("--freebind",), SocketSettings(flags=((socket.IPPROTO_IP, 15, 1),))),
     ],
 )
 def test_how_sockets_are_bound(words: tuple[str, ...], settings: SocketSettings) -> None:
@@ -88,7 +88,7 @@ def test_a_file_with_an_owner(tmp_path: Path) -> None:
 
 
 def test_interfaces_and_flags() -> None:
-    how = SocketSettings(flags=((socket.SOL_SOCKET, socket.SO_REUSEPORT), (socket.IPPROTO_IP, 15)))
+    how = SocketSettings(flags=((socket.SOL_SOCKET, socket.SO_REUSEPORT, 1), (socket.IPPROTO_IP, 15, 1)))
     first = sockets.bind_stream("http", "127.*:0", 5, how=how)
     with first.socket:
         host, port = first.socket.getsockname()

@@ -39,7 +39,8 @@ FILES
     <runtime>/i/NAME/handoff          where its master hands over sockets
     <runtime>/snmp-agent/seg, ctl     the agent's own counters, and its control endpoint
     /etc/palatine/snmp-agent.yaml     listen, base, system, targets, communities, users, groups, views, rate, max-reply,
-                                      engine-id; operators, log-level: as for every daemon. See docs/snmp.md
+                                      realtime-share, engine-id; operators, log-level: as for every daemon. See
+                                      docs/snmp.md
     <state>/snmp-agent/engine.json    the SNMPv3 engine's id and how often it started
     <state>/snmp-agent/journal.db     informs not acknowledged yet
 
@@ -52,11 +53,11 @@ SECURITY
     the protocol gets no reply and is counted. Ports of `listen` below 1024 need CAP_NET_BIND_SERVICE or a socket unit.
 
 DIAGNOSTICS
-    `ctl status` shows sockets, the engine, and by source its datagrams, replies, wrong communities, users and keys,
-    malformed and throttled datagrams. The table `agent` of the agent's segment has the counters of SNMPv2-MIB's snmp
-    group and of USM. Log events: instance.serving,
-    instance.dropped, instance.waiting (with the reason), endpoint.no_community, udp.not_taken,
-    host_socket.failed, host.not_shown, host.no_view, notify.not_delivered, notify.expired, notify.target_gone.
+    `ctl status` shows sockets, the engine, how the agent is scheduled, and by source its datagrams, replies, wrong
+    communities, users and keys, malformed and throttled datagrams. The table `agent` of the agent's segment has the
+    counters of SNMPv2-MIB's snmp group and of USM. Log events: instance.serving, instance.dropped, instance.waiting
+    (with the reason), endpoint.no_community, udp.not_taken, host_socket.failed, host.not_shown, host.no_view,
+    notify.not_delivered, notify.expired, notify.target_gone, scheduling.ordinary (with the reason).
 
 EXIT STATUS
     0 stopped as asked, 2 usage, 70 a fault of ours, 75 another agent serves this runtime directory, 77 no permission,

@@ -11,6 +11,7 @@ import os
 import select
 import struct
 import weakref
+from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -35,6 +36,8 @@ class Lingering:
         self._timer = self._called(self._libc.timerfd_create(_CLOCK, _FLAGS))
         self._close_timer = weakref.finalize(self, os.close, self._timer)  # with the event loop, at the latest
         self._epoll.register(self._timer, select.EPOLLIN)
+        #: Called at the beginning of a stint, and in a long one now and then.
+        self.look: Callable[[], None] = lambda: None
 
     @classmethod
     def of_this_loop(cls) -> "Lingering":
@@ -61,6 +64,7 @@ class Lingering:
 
     def begin(self) -> None:
         """A stint begins: `more` is answered for some milliseconds."""
+        self.look()
         self._called(self._libc.timerfd_settime(self._timer, 0, _ONCE, None))
 
     def more(self, fd: int) -> bool:

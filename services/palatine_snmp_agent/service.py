@@ -20,9 +20,11 @@ from palatine_snmp_agent.host_scalars import Facts
 from palatine_snmp_agent.host_views import HostViews
 from palatine_snmp_agent.inform_policy import Strangers
 from palatine_snmp_agent.instances import Instances
+from palatine_snmp_agent.lingering import Lingering
 from palatine_snmp_agent.listening import HostSockets, inherited_sockets
 from palatine_snmp_agent.notices import AUTHENTICATION_FAILURE, COLD_START, WARM_START, Notice
 from palatine_snmp_agent.notifier import Notifier, NotKeptError
+from palatine_snmp_agent.scheduling import Scheduling
 from palatine_snmp_agent.settings import Settings
 from palatine_snmp_agent.tally import Tally
 from palatine_snmp_agent.targets import targets_of
@@ -55,6 +57,8 @@ class Service:
         #: The agent of one app that was started beside it: the host's sockets are the host's agent's.
         self._private = ctx.runtime_dir.name.startswith(_PRIVATE)
         self._engine = start_engine(ctx.state_dir / "engine.json", _engine_id(settings))
+        self._scheduling = Scheduling()
+        Lingering.of_this_loop().look = self._scheduling.look
         self._tally = Tally(ctx.segment.cells("agent"), lambda field: ctx.segment.word("agent", field))
         self._tally.add("engine_boots", self._engine.boots)
         self._tally.on_stranger = self._stranger
@@ -102,6 +106,7 @@ class Service:
         self._gate.replace_users(users)
         self._door.replace(settings.community_grants(), Desk(self._views.view, settings.max_reply))
         self._tally.sources.rate = settings.buckets()
+        self._scheduling.use(settings.realtime_share)
         self._notifier.use(targets)
 
     async def _reload(self) -> None:
@@ -136,6 +141,7 @@ class Service:
         engine, sources = self._engine, self._tally.sources
         return {
             "engine": {"id": engine.id.hex(), "boots": engine.boots, "time": engine.time()},
+            "scheduling": self._scheduling.statistics(),
             "sockets": [*self.host.statistics(), *self._instances.statistics()],
             "targets": self._notifier.statistics(),
             "sources": sources.statistics(),

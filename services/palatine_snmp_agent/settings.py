@@ -18,6 +18,7 @@ from palatine_snmp_agent.doors import Community
 from palatine_snmp_agent.engine import parse_engine_id
 from palatine_snmp_agent.rate_policy import DEFAULT_RATE, Rate
 from palatine_snmp_agent.responder import LEAST_MAX_REPLY, MAX_REPLY
+from palatine_snmp_agent.scheduling_policy import DEFAULT_SHARE
 from palatine_snmp_agent.usm_gate import User
 
 #: The view that shows everything, unless the file defines one of that name.
@@ -213,7 +214,8 @@ class TargetLine:
 class Settings:
     """The file's keys. `listen` are the host's own sockets; apps bring theirs. `base` is where the host's tables are.
 
-    `max_reply` is octets of the longest reply; `engine_id`, in hex digits, replaces the one made at the first start.
+    `max_reply` is octets of the longest reply; `engine_id`, in hex digits, replaces the one made at the first start;
+    `realtime_share` is the part of one CPU for which the agent is run before ordinary processes.
     """
 
     listen: tuple[str, ...] = attrs.field(default=(), validator=_addresses)
@@ -223,6 +225,9 @@ class Settings:
         default=MAX_REPLY, validator=[attrs.validators.ge(LEAST_MAX_REPLY), attrs.validators.le(MAX_DATAGRAM)]
     )
     rate: RateLine = attrs.field(factory=RateLine)
+    realtime_share: float = attrs.field(
+        default=DEFAULT_SHARE, validator=[attrs.validators.ge(0), attrs.validators.le(0.9)]
+    )
     engine_id: str = ""
     views: dict[str, ViewLine] = attrs.field(factory=dict)
     communities: tuple[CommunityLine, ...] = ()

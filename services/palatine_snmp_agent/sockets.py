@@ -98,6 +98,7 @@ class Endpoint:
         while True:
             so_far = self.received
             while self.drain():
+                lingering.look()
                 await trio.lowlevel.checkpoint()
             if self.received == so_far or not lingering.more(fd):
                 break

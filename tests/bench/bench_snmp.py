@@ -5,6 +5,10 @@
 Contestants alternate within each round; a figure is on-CPU time of all of a server's processes (schedstat) divided by
 requests, the ratio the median of pairwise ratios. One client asks, windowed (16 under way) or in lock step; every reply
 is verified. uWSGI is taken from PATH or $PALATINE_BENCH_UWSGI and left out where there is none.
+
+Beside load (an app-server whose 8 workers wrk keeps busy), what counts is the wait: in lock step without a pause, and
+of a poller that asks every 5 ms. The contestants run as they are shipped; the client alone runs before all of them
+(SCHED_RR, which needs root), for all of them alike: otherwise it would measure how long it waits for a CPU itself.
 """
 
 import contextlib
@@ -12,7 +16,6 @@ import os
 import shutil
 import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from palatine.codec import ber, snmp
 from palatine.codec.snmp import Body, Message, PduType, Varbind
-from running import Runner, Running, free_port, runner, session, wait_until
+from running import Runner, Running, free_port, get, runner, session, wait_until
 from snmp_master import BASE, set_value, stand_in
 
 DEFAULTS = ("7", "4000")
@@ -33,9 +36,15 @@ SYSTEM = "1.3.6.1.2.1.1"
 #: A group of scalars that snmpd answers out of its own memory, long enough for a GETBULK.
 SNMP_GROUP = "1.3.6.1.2.1.11"
 BULK_ROWS = 25
-#: In lock step beside as many busy processes as an app may have workers: what counts is the wait.
-BESIDE_LOAD = "the same, 8 workers busy"
-BUSY = 8
+IN_LOCK_STEP = "GET, 1 name, in lock step"
+#: Beside an app's busy workers, and the client's pause between two questions, in seconds.
+BESIDE_LOAD = {"the same, 8 workers busy": 0.0, "the same, one every 5 ms": 0.005}
+WORKERS = 8
+APP = """
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"%d" % sum(range(2000))]
+"""
 
 
 class Question(NamedTuple):
@@ -78,7 +87,7 @@ def main() -> int:
         for number in range(1, 101):
             set_value(master.segment, number, snmp.COUNTER64, number)
         servers = [start_agent(programs, master.port), start_snmpd(programs), *start_uwsgi(programs)]
-        figures = measure(servers, rounds, requests)
+        figures = measure(programs, servers, rounds, requests)
     report(servers, figures, rounds, requests)
     return 0
 
@@ -91,8 +100,8 @@ def start_agent(programs: Runner, port: int) -> Server:
     names = [f"{BASE}.{suffix}" for suffix in ("2.40", "1.1", "2.2", "1.31")] * 5
     questions = {
         "GET, 1 name": Question(PduType.GET, [f"{BASE}.1.1"]),
-        "GET, 1 name, in lock step": Question(PduType.GET, [f"{BASE}.1.1"]),
-        BESIDE_LOAD: Question(PduType.GET, [f"{BASE}.1.1"]),
+        IN_LOCK_STEP: Question(PduType.GET, [f"{BASE}.1.1"]),
+        **dict.fromkeys(BESIDE_LOAD, Question(PduType.GET, [f"{BASE}.1.1"])),
         "GET, 20 names": Question(PduType.GET, names),
         "GETBULK, 25 rows": Question(PduType.GET_BULK, [f"{BASE}.2"], BULK_ROWS),
     }
@@ -110,8 +119,8 @@ def start_snmpd(programs: Runner) -> Server:
     )  # fmt: skip
     questions = {
         "GET, 1 name": Question(PduType.GET, [f"{SYSTEM}.3.0"]),
-        "GET, 1 name, in lock step": Question(PduType.GET, [f"{SYSTEM}.3.0"]),
-        BESIDE_LOAD: Question(PduType.GET, [f"{SYSTEM}.3.0"]),
+        IN_LOCK_STEP: Question(PduType.GET, [f"{SYSTEM}.3.0"]),
+        **dict.fromkeys(BESIDE_LOAD, Question(PduType.GET, [f"{SYSTEM}.3.0"])),
         "GET, 20 names": Question(PduType.GET, [f"{SYSTEM}.{n}.0" for n in (1, 3, 4, 7)] * 5),
         "GETBULK, 25 rows": Question(PduType.GET_BULK, [SNMP_GROUP], BULK_ROWS),
     }
@@ -128,8 +137,8 @@ def start_uwsgi(programs: Runner) -> list[Server]:
     running = programs.start(command, *options, f"--snmp=127.0.0.1:{port}", "--snmp-community", "foo")
     questions = {
         "GET, 1 name": Question(PduType.GET, [f"{BASE}.1.1"]),
-        "GET, 1 name, in lock step": Question(PduType.GET, [f"{BASE}.1.1"]),
-        BESIDE_LOAD: Question(PduType.GET, [f"{BASE}.1.1"]),
+        IN_LOCK_STEP: Question(PduType.GET, [f"{BASE}.1.1"]),
+        **dict.fromkeys(BESIDE_LOAD, Question(PduType.GET, [f"{BASE}.1.1"])),
     }
     return [answering(Server("uWSGI", running, port, questions))]
 
@@ -148,34 +157,66 @@ def answering(server: Server) -> Server:
     return server
 
 
-def measure(servers: Sequence[Server], rounds: int, requests: int) -> dict[tuple[str, str], list[Figure]]:
+def measure(
+    programs: Runner, servers: Sequence[Server], rounds: int, requests: int
+) -> dict[tuple[str, str], list[Figure]]:
     figures: dict[tuple[str, str], list[Figure]] = {}
+
+    def one_round(workload: str) -> None:
+        for server in servers:
+            if workload in server.questions:
+                figures.setdefault((workload, server.name), []).append(ask(server, workload, requests))
+
+    quiet = [workload for workload in servers[0].questions if workload not in BESIDE_LOAD]
     for _ in range(rounds):
-        for workload in servers[0].questions:
-            for server in servers:
-                if workload in server.questions:
-                    beside_load = workload == BESIDE_LOAD
-                    window = 1 if "lock step" in workload or beside_load else WINDOW
-                    with busy(BUSY if beside_load else 0):
-                        figure = ask(server, workload, window, requests // 4 if beside_load else requests)
-                    figures.setdefault((workload, server.name), []).append(figure)
+        for workload in quiet:
+            one_round(workload)
+    with saturated(programs), first_in_line():
+        for _ in range(rounds):
+            for workload in BESIDE_LOAD:
+                one_round(workload)
     return figures
 
 
 @contextlib.contextmanager
-def busy(count: int) -> Iterator[None]:
-    """So many processes that never wait."""
-    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+def saturated(programs: Runner) -> Iterator[None]:
+    """An app whose workers have always something to do."""
+    (programs.directory / "app.py").write_text(APP)
+    address = f"127.0.0.1:{free_port()}"
+    app = programs.start(
+        "palatine-app-server", "--http-socket", address, "--processes", str(WORKERS), "--wsgi-file", "app.py",
+        "--disable-logging",
+    )  # fmt: skip
+    wait_until(lambda: get(f"http://{address}/"), "the app answers")
+    wrk = programs.start("wrk", "-t2", "-c64", "-d1h", f"http://{address}/")
     try:
         yield
     finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+        wrk.stop()
+        app.stop()
 
 
-def ask(server: Server, workload: str, window: int, requests: int) -> Figure:
+@contextlib.contextmanager
+def first_in_line() -> Iterator[None]:
+    """The client runs before every server."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(50))
+    except PermissionError:
+        print("no right to SCHED_RR: the client's own waits for a CPU are measured, too")
+        yield
+        return
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
+def ask(server: Server, workload: str, requests: int) -> Figure:
     question = server.questions[workload]
+    pause = BESIDE_LOAD.get(workload, 0.0)
+    window = 1 if workload in {IN_LOCK_STEP, *BESIDE_LOAD} else WINDOW
+    if pause:
+        requests //= 8
     datagrams = [question.datagram(number) for number in range(requests)]
     replies: list[bytes] = []
     waits: list[float] = []
@@ -192,6 +233,9 @@ def ask(server: Server, workload: str, window: int, requests: int) -> Figure:
             now = time.perf_counter()
             waits.append(now - sent[len(replies) - 1])
             if len(sent) < requests:
+                if pause:
+                    time.sleep(pause)
+                    now = time.perf_counter()
                 sent.append(now)
                 sock.send(datagrams[len(sent) - 1])
         spent = on_cpu(server.running.pid) - before

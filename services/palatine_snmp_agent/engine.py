@@ -25,21 +25,28 @@ _HEX: Final = re.compile(r"(?:0x)?((?:[0-9a-fA-F]{2}){5,32})")
 
 
 class Engine:
-    """One start of the engine: `id`, `boots`, and seconds since."""
+    """One start of the engine: `id`, `boots`, and seconds since. Of one that goes on as another, `up_since` stays."""
 
-    def __init__(self, engine_id: bytes, boots: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        engine_id: bytes,
+        boots: int,
+        clock: Callable[[], float] = time.monotonic,
+        up_since: float | None = None,
+    ) -> None:
         self.id = engine_id
         self.boots = boots
         self._clock = clock
         self._started = clock()
+        self.up_since = self._started if up_since is None else up_since
 
     def time(self) -> int:
         """snmpEngineTime: whole seconds since the start."""
         return min(int(self._clock() - self._started), MAX_NUMBER)
 
     def ticks(self) -> int:
-        """sysUpTime: hundredths of a second since the start, modulo 2^32."""
-        return int((self._clock() - self._started) * 100) & 0xFFFF_FFFF
+        """sysUpTime: hundredths of a second since the agent was started, modulo 2^32."""
+        return int((self._clock() - self.up_since) * 100) & 0xFFFF_FFFF
 
 
 def parse_engine_id(text: str) -> bytes:
@@ -51,8 +58,11 @@ def parse_engine_id(text: str) -> bytes:
     return octets
 
 
-def start_engine(path: Path, configured: bytes = b"") -> Engine:
+def start_engine(path: Path, configured: bytes = b"", up_since: float | None = None) -> Engine:
     """Begin a start: the id from `path`, or `configured`, or a new one; one more boot, on disk when this returns.
+
+    Boots go on under another id, though RFC 3414 section 2.2 lets them begin anew: an id that is given up and taken
+    again would otherwise live through the same boots twice, and old messages with its keys would be fresh again.
 
     Raises:
         ConfigError: the file is damaged or cannot be written.
@@ -60,11 +70,11 @@ def start_engine(path: Path, configured: bytes = b"") -> Engine:
     try:
         known, boots = _read(path)
         engine_id = configured or known or _ENTERPRISE + _OCTETS + os.urandom(_RANDOM_OCTETS)
-        boots = boots + 1 if engine_id == known else 1
-        _write(path, engine_id, min(boots, MAX_NUMBER))
+        boots = 1 if engine_id != known and boots == MAX_NUMBER else min(boots + 1, MAX_NUMBER)
+        _write(path, engine_id, boots)
     except OSError as error:
         raise ConfigError(f"the SNMP engine's state cannot be kept: {error.strerror}", str(path)) from error
-    return Engine(engine_id, min(boots, MAX_NUMBER))
+    return Engine(engine_id, boots, up_since=up_since)
 
 
 def _read(path: Path) -> tuple[bytes, int]:

@@ -39,29 +39,26 @@ class HostViews:
     """The views of the host below `runtime`; owns the segments it opens."""
 
     def __init__(self, runtime: Path, base: ber.Oid = DEFAULT_BASE, facts: Facts | None = None) -> None:
-        facts = facts or Facts()
         self._runtime = runtime
         self._pace = Pace()
         self._started = self._pace.now
         self._daemons = _Daemons(runtime, self._pace)
         self._gone: list[str] = []
         self._views: dict[str, View] = {}
-        own: dict[str, Callable[[], int | str]] = {
-            "version": lambda: __version__,
-            "instances": self.__len__,
-            "instances_up": self._up,
-            "agent_up_time": self._ticks,
-        }
-        daemons = self._daemons.found
-        others = (
-            system_group(facts, base, self._ticks),
-            snmp_group(facts, daemons),
-            own_scalars(base, daemons, own),
-        )
-        self._tree: HostTree = HostTree(base, self._pace, daemons, others)
+        self._shown = base, facts or Facts()
+        self._tree = self._planted(*self._shown)
 
     def __len__(self) -> int:
         return len(self._tree.instances)
+
+    def use(self, base: ber.Oid, facts: Facts) -> None:
+        """Show the host below this base, and these facts; instances' own trees stay as they are."""
+        if (base, facts) == self._shown:
+            return
+        tree = self._planted(base, facts)
+        for reading in self._tree.instances.values():
+            tree.show(reading)
+        self._shown, self._tree = (base, facts), tree
 
     def close(self) -> None:
         """Close every segment."""
@@ -71,7 +68,7 @@ class HostViews:
 
     @property
     def host(self) -> View:
-        """Everything; always the same view."""
+        """Everything; the same view until `use` changes what is shown."""
         return self._tree.view
 
     def view(self, context: str) -> View | None:
@@ -119,6 +116,21 @@ class HostViews:
             self._pace.begin()
             for reading in self._tree.instances.values():
                 reading.up()
+
+    def _planted(self, base: ber.Oid, facts: Facts) -> HostTree:
+        own: dict[str, Callable[[], int | str]] = {
+            "version": lambda: __version__,
+            "instances": self.__len__,
+            "instances_up": self._up,
+            "agent_up_time": self._ticks,
+        }
+        daemons = self._daemons.found
+        others = (
+            system_group(facts, base, self._ticks),
+            snmp_group(facts, daemons),
+            own_scalars(base, daemons, own),
+        )
+        return HostTree(base, self._pace, daemons, others)
 
     def _forget(self, name: str) -> None:
         self._views.pop(name, None)

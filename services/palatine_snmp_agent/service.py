@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from contextlib import closing
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any, Final
 
 import trio
@@ -98,16 +99,27 @@ class Service:
         self._watch.meet()
 
     async def _take_up(self) -> None:
-        """Let the settings as they are now be in force; ConfigError if they cannot be, and then nothing has changed."""
+        """Let the settings as they are now be in force; ConfigError if they cannot be."""
         settings: Settings = self._ctx.settings
-        users = await trio.to_thread.run_sync(settings.v3_users, self._engine.id)
-        targets = await trio.to_thread.run_sync(targets_of, settings, self._engine, self._gate)
+        users = await trio.to_thread.run_sync(settings.v3_users, _engine_id(settings) or self._engine.id)
         await self.host.listen(self._ctx.document, () if self._private else settings.listen)
-        self._gate.replace_users(users)
+        await self._become(_engine_id(settings))
+        targets = await trio.to_thread.run_sync(targets_of, settings, self._engine, self._gate)
+        self._gate.replace(self._engine, users)
+        self._views.use(*_shown(settings))
         self._door.replace(settings.community_grants(), Desk(self._views.view, settings.max_reply))
         self._tally.sources.rate = settings.buckets()
         self._scheduling.use(settings.realtime_share)
         self._notifier.use(targets)
+
+    async def _become(self, engine_id: bytes) -> None:
+        """Go on as another engine, if one is configured, which is on disk before anybody hears of it. ConfigError."""
+        if engine_id in {b"", self._engine.id}:
+            return
+        before = self._engine
+        start = partial(start_engine, self._ctx.state_dir / "engine.json", engine_id, before.up_since)
+        self._engine = await trio.to_thread.run_sync(start)
+        self._tally.add("engine_boots", self._engine.boots - before.boots)
 
     async def _reload(self) -> None:
         await self._take_up()

@@ -70,8 +70,9 @@ class UsmGate:
         self._counts = dict.fromkeys(_COUNTERS, 0)
         self._salt = secrets.randbits(64)
 
-    def replace_users(self, users: Mapping[bytes, User]) -> None:
-        """From here on these users are known."""
+    def replace(self, engine: Engine, users: Mapping[bytes, User]) -> None:
+        """From here on these users are known, whose keys are towards this engine, ours."""
+        self._engine = engine
         self._users = dict(users)
 
     def next_salt(self) -> int:

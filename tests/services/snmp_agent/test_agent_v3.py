@@ -194,6 +194,36 @@ async def test_a_restart_keeps_the_engine_and_a_reload_takes_up_users(programs: 
     assert asked("snmpget", host.port, *v3("new", context="app"), NAME) == ONE
 
 
+async def test_a_reload_takes_up_another_engine_base_and_system(programs: Runner, host: Host) -> None:
+    def got(name: str) -> str:
+        return asked("snmpget", host.port, *v3("aes128", "SHA-256", "AES"), name)
+
+    base = "1.3.6.1.4.1.99999.5"
+    before = (await request(host.ctl, "status"))["engine"]
+    version, contact = f".{base}.1.1.1.0", ".1.3.6.1.2.1.1.4.0"
+    assert "No Such Object" in got(version)
+    named = {"engine-id": "800000090455667788", "base": base, "system": "{contact: ops@example.org}"}
+    text = host.config.read_text()
+    host.config.write_text(text + "".join(f"{key}: {value}\n" for key, value in named.items()))
+    host.agent.send(signal.SIGHUP)
+    host.agent.wait_for("config.reloaded")
+    assert "ops@example.org" in got(contact)  # a manager that knows nothing; and one that knew the engine before:
+    assert "No Such" not in got(version)
+    engine = (await request(host.ctl, "status"))["engine"]
+    assert (engine["id"], engine["boots"]) == (named["engine-id"], before["boots"] + 1)
+    assert asked("snmpget", host.port, *v3("sha1", "SHA-1", context="app"), NAME) == ONE
+    stale = asked("snmpget", host.port, *v3("sha1", "SHA-1"), "-e", f"0x{before['id']}", NAME, tries=1)
+    assert "Timeout" in stale or "engine" in stale.lower()
+    with SegmentView.open(host.ctl.with_name("seg")) as view:
+        assert view.row("agent")["engine_boots"] == engine["boots"]
+    host.config.write_text(text.replace('["127.0.0.1', '["192.0.2.77:1", "127.0.0.1') + "engine-id: 800000090411\n")
+    host.agent.send(signal.SIGHUP)
+    host.agent.wait_for("config.refused")
+    assert (await request(host.ctl, "status"))["engine"]["id"] == named["engine-id"]
+    assert named["engine-id"] in (programs.state / "snmp-agent" / "engine.json").read_text()
+    assert "ops@example.org" in got(contact)
+
+
 def test_a_source_that_asks_too_fast_is_throttled(host: Host) -> None:
     host.config.write_text(host.config.read_text().replace("5000", "10"))
     host.agent.send(signal.SIGHUP)

@@ -19,10 +19,12 @@ def test_the_id_stays_and_boots_grow_from_start_to_start(tmp_path: Path) -> None
     assert (again.id, again.boots) == (first.id, 2)
     configured = bytes.fromhex("80001f8804aabbcc")
     other = start_engine(path, configured)
-    assert (other.id, other.boots) == (configured, 1)
-    assert start_engine(path).boots == 2
+    assert (other.id, other.boots) == (configured, 3)
+    assert start_engine(path).boots == 4
+    assert start_engine(path, first.id).boots == 5  # taken again: no boot of it comes twice
     path.write_text(json.dumps({"engine_id": configured.hex(), "boots": MAX_NUMBER}))
     assert start_engine(path).boots == MAX_NUMBER
+    assert start_engine(path, first.id).boots == 1
 
 
 @pytest.mark.parametrize(
@@ -47,6 +49,9 @@ def test_time_is_whole_seconds_and_ticks_hundredths_since_the_start() -> None:
     engine = Engine(b"12345", 1, lambda: now)
     now += 12.349
     assert (engine.time(), engine.ticks()) == (12, 1234)
+    another = Engine(b"54321", 2, lambda: now, engine.up_since)
+    now += 1
+    assert (another.time(), another.ticks()) == (1, 1334)
 
 
 @pytest.mark.parametrize("text", ["", "80", "0x00000000000000", "ff" * 8, "80 00 89 54 05", "8" * 66, "80008954zz"])

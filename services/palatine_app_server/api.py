@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from palatine.counters import Segment
 from palatine_app_server.commons import Commons
+from palatine_app_server.http_settings import WebsocketSettings
 from palatine_app_server.last_words import print_exc
 from palatine_app_server.request import Core
 from palatine_app_server.uwsgi_module import refused
@@ -58,6 +59,7 @@ class ApiSettings(NamedTuple):
     quiet_caches: tuple[str, ...] = ()  # that do not say when they are full
     harakiri_seconds: int = 0
     pidfile: str = ""
+    websockets: WebsocketSettings = WebsocketSettings()
 
 
 class Api:
@@ -77,7 +79,7 @@ class Api:
         self._commons = commons
         self._stores = commons.stores
         self._spooling = Spooling(self.seat, commons.spools, segment)
-        self._current = Current(self.seat, segment)
+        self._current = Current(self.seat, segment, settings.websockets)
         self.module = self._build()
 
     # ---------------------------------------------------------------- the process's side

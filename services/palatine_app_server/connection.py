@@ -151,6 +151,15 @@ class Connection(Sender):
             return Next.CLOSE
         return self.advance() if self._buffer else Next.WAIT
 
+    def take(self) -> bytes:
+        """What came behind the request: the beginning of another protocol, where the app goes on with one."""
+        data, self._buffer = self._buffer, b""
+        return data
+
+    def read(self) -> bytes:
+        """What the client has sent; b"" at its end. BlockingIOError where nothing is there."""
+        return os.read(self.fd, READ_BYTES)
+
     def pong(self) -> None:
         """Answer the uwsgi protocol's ping as uWSGI does."""
         self.send(uwsgi_packet.encode_header(uwsgi_packet.PacketHeader(uwsgi_packet.PING, 0, 1)))

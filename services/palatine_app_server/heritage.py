@@ -66,6 +66,7 @@ class Heritage:
                 lock_path=str(self._place.directory / "lock"),
                 alarm_message_bytes=settings.alarms.message_bytes,
                 harakiri_seconds=settings.harakiri_seconds,
+                websockets=settings.http.websockets,
                 pidfile=next(iter(settings.process.all_pidfiles), ""),
                 quiet_caches=tuple(cache.name for cache in settings.features.caches if cache.ignore_full),
             ),

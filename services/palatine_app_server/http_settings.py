@@ -13,10 +13,19 @@ _MODIFIERS: Final = ("http-modifier1", "http-modifier2", "http-socket-modifier1"
                      "https-socket-modifier1", "https-socket-modifier2")  # fmt: skip
 
 
+class WebsocketSettings(NamedTuple):
+    """What a WebSocket's client may do: times in seconds, the size of a message in bytes."""
+
+    ping_seconds: int = 30  # between two pings
+    pong_seconds: int = 3  # until a ping must be answered
+    most_bytes: int = 1024 * 1024
+
+
 class HttpSettings(NamedTuple):
     """What HTTP sockets do beyond HTTP; `variables` every request of theirs has."""
 
     variables: tuple[tuple[str, str], ...] = ()
+    websockets: WebsocketSettings = WebsocketSettings()
 
 
 def read(config: Config) -> HttpSettings:
@@ -29,6 +38,11 @@ def read(config: Config) -> HttpSettings:
             raise option.origin.error(f"{name} = {option.value}: only Python apps (modifier 0) are served")
     return HttpSettings(
         variables=tuple(_variable(option) for option in settings.items("http-var")),
+        websockets=WebsocketSettings(
+            ping_seconds=settings.integer("websockets-ping-freq", 30, minimum=1),
+            pong_seconds=settings.integer("websockets-pong-tolerance", 3, minimum=1),
+            most_bytes=settings.integer("websockets-max-size", 1024, minimum=1) * 1024,
+        ),
     )
 
 

@@ -41,7 +41,7 @@ class TlsConnection(Connection):
         if self.pipelined:
             return super().receive(now)
         try:
-            data = self._read()
+            data = self.read()
         except BlockingIOError:
             return Next.WAIT
         if not data:
@@ -111,7 +111,8 @@ class TlsConnection(Connection):
                 self._certificate["HTTPS_CC"] = ssl.DER_cert_to_PEM_cert(encoded or b"")
         return True
 
-    def _read(self) -> bytes:
+    def read(self) -> bytes:
+        """As `Connection.read`."""
         assert self._tls is not None
         pieces: list[bytes] = []
         size = 0

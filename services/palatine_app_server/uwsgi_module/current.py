@@ -7,14 +7,22 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from palatine.counters import Segment
 from palatine_app_server.file_wrapper import FileWrapper
+from palatine_app_server.http_settings import WebsocketSettings
 from palatine_app_server.request import Core
 from palatine_app_server.uwsgi_module import arguments
 from palatine_app_server.uwsgi_module.seat import Seat
 
+if TYPE_CHECKING:  # loaded by the app that has a websocket, or waits
+    from palatine_app_server.uwsgi_module.waiting import Waiting
+    from palatine_app_server.uwsgi_module.websockets import Websocket
+
+#: Of palatine.codec.websocket, which is loaded by the first handshake.
+TEXT: Final = 1
+BINARY: Final = 2
 _RECEIVE_BYTES: Final = 4096
 _CHUNK_BYTES: Final = 65536
 _CONNECT_SECONDS: Final = 4
@@ -23,9 +31,12 @@ _CONNECT_SECONDS: Final = 4
 class Current:
     """Calls about the running request, and on plain descriptors."""
 
-    def __init__(self, seat: Seat, segment: Segment) -> None:
+    def __init__(self, seat: Seat, segment: Segment, websockets: WebsocketSettings) -> None:
         self._seat = seat
         self._segment = segment
+        self._websocket_settings = websockets
+        self._websockets: dict[int, Websocket] = {}  # by core; that of a request before is known by its connection
+        self._waiting = threading.local()
 
     def functions(self) -> dict[str, Any]:
         """What the module offers."""
@@ -43,7 +54,20 @@ class Current:
             "chunked_read": self._chunked_read,
             "chunked_read_nb": self._chunked_read,
             "set_user_harakiri": self._set_harakiri,
-            "suspend": lambda: True,  # what uWSGI does without an asynchronous engine
+            "suspend": lambda: self._waits().suspend(),
+            "green_schedule": lambda: self._waits().suspend(),
+            "wait_fd_read": lambda fd, timeout=0: self._want(fd, select.POLLIN, timeout),
+            "wait_fd_write": lambda fd, timeout=0: self._want(fd, select.POLLOUT, timeout),
+            "ready_fd": lambda: self._waits().ready,
+            "async_sleep": self._sleep,
+            "async_connect": _connect_now,
+            "websocket_handshake": self._handshake,
+            "websocket_recv": lambda: self._websocket().receive(wait=True),
+            "websocket_recv_nb": lambda: self._websocket().receive(wait=False),
+            "websocket_send": lambda data: self._send_message(TEXT, arguments.data(data, "websocket_send")),
+            "websocket_send_binary": lambda data: self._send_message(
+                BINARY, arguments.data(data, "websocket_send_binary")
+            ),
             "connect": _connect,
             "is_connected": _is_connected,
             "send": self._send,
@@ -116,6 +140,47 @@ class Current:
         with socket.socket(fileno=os.dup(connection.fd)) as peer, contextlib.suppress(OSError):  # gone by itself
             peer.shutdown(socket.SHUT_RDWR)
 
+    # ---------------------------------------------------------------- websockets and waiting
+
+    def _handshake(self, key: str | bytes = "", origin: str | bytes = "", protocol: str | bytes = "") -> None:
+        from palatine_app_server.uwsgi_module import websockets  # few apps have any
+
+        words = [
+            arguments.data(word, "websocket_handshake", number).decode("latin-1")
+            for number, word in enumerate((key, origin, protocol), 1)
+        ]
+        core = self._core()
+        self._websockets[core.id] = websockets.handshake(core, self._websocket_settings, *words)
+
+    def _websocket(self) -> "Websocket":
+        core = self._core()
+        found = self._websockets.get(core.id)
+        if found is None or found.connection is not core.connection:
+            raise OSError("this request is no websocket: call uwsgi.websocket_handshake() first")
+        return found
+
+    def _send_message(self, kind: int, data: bytes) -> None:
+        sent = self._websocket().send(kind, data)
+        response = self._core().response
+        assert response is not None
+        response.body_bytes += sent
+
+    def _waits(self) -> "Waiting":
+        found: Waiting | None = getattr(self._waiting, "waiting", None)
+        if found is None:
+            from palatine_app_server.uwsgi_module import waiting
+
+            found = self._waiting.waiting = waiting.Waiting()
+        return found
+
+    def _sleep(self, seconds: float) -> bytes:
+        self._waits().sleep(float(seconds))
+        return b""
+
+    def _want(self, fd: int, events: int, seconds: int) -> bytes:
+        self._waits().want(fd, events, seconds)
+        return b""
+
     def _send_file(self, what: Any, chunk: int = 0, start: int = 0, length: int = 0) -> bytes:
         """Send a file, named or open, as the response's body or a part of it."""
         del chunk  # of a C buffer
@@ -179,6 +244,12 @@ def _connect(address: str, timeout: int = _CONNECT_SECONDS) -> int:
         peer.close()
         raise
     return peer.detach()
+
+
+def _connect_now(address: str) -> int:
+    from palatine_app_server.uwsgi_module.waiting import connect_now
+
+    return connect_now(address)
 
 
 def _is_connected(fd: int) -> bool:

@@ -4,14 +4,8 @@ from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
 _INSTEAD: Final = {
-    "threads (`threads`), or an ASGI server, in place of asynchronous engines": (
-        "async_connect async_sleep green_schedule ready_fd wait_fd_read wait_fd_write"
-    ),
     "HTTP or a message queue in place of uWSGI's RPC": "call register_rpc rpc rpc_list",
     "one instance by itself, or an external coordinator, in place of a legion": "i_am_the_lord lord_scroll scrolls",
-    "an ASGI server for websockets": (
-        "websocket_handshake websocket_recv websocket_recv_nb websocket_send websocket_send_binary"
-    ),
     "routes of the configuration, which are run before the app": "route",
     "zipimport, or files of the app, in place of symbols in the binary": (
         "SymbolsImporter SymbolsZipImporter ZipImporter embedded_data"

@@ -119,7 +119,7 @@ class Board:
             served.addresses[0] if served.addresses else "",
             view.alive(),
             view.row("server"),
-            reader.decode(snapshot, reader.activity(snapshot)),
+            reader.decode(snapshot, reader.busy(snapshot)),
             reader.cores,
             [app_labels(view, index) for index in range(reader.apps)],
             list(_rows(view, "sockets")),

@@ -11,11 +11,11 @@ from typing import Any, Final, Self
 import attrs
 
 from palatine.counters import SegmentView
+from palatine_stats_exporter.doing import Activity
 from palatine_stats_exporter.layout import SLOT, Hole
 from palatine_stats_exporter.reading import (
     CORE_KEYS,
     WORKER_KEYS,
-    Activity,
     Columns,
     Reader,
     label_number,

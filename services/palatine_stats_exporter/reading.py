@@ -7,11 +7,10 @@ because a column is cut out of a table, added and laid out by a handful of calls
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from palatine.codec.masking import masked_url
-from palatine.codec.segment_rows import read_latch
 from palatine.counters import SegmentView
 from palatine.errors import ProtocolError
 from palatine.schema import COUNTER, U64
+from palatine_stats_exporter.doing import Activity, Doing
 from palatine_stats_exporter.snapshot import Column, Copier, Cut, Memo, Snapshot, summed
 
 #: Keys of a worker's and a core's numbers in the order of uWSGI's document, and what varies about an app.
@@ -44,25 +43,12 @@ CORE_KEYS: Final = (
     "in_request",
 )
 APP_KEYS: Final = ("startup_time", "requests", "exceptions")
-#: What the parts of a core's activity are called in `vars`.
-VARIABLES: Final = ("REQUEST_METHOD", "REQUEST_URI", "HTTP_HOST", "REMOTE_ADDR")
-
 _NEEDED: Final = ("slots", "workers", "cores", "apps", "activity", "server")
 #: What else a document may take numbers from.
 _SHOWN: Final = ("sockets", "locks", "caches", "metrics", "daemons", "spoolers", "spooler_tasks", "crons")
 
 #: A segment that says it has more is not one of an app-server, and would hold up the scrapes of its neighbours.
 MOST_CORES: Final = 16384
-
-_MICRO: Final = 1_000_000
-_NAMES: Final = tuple(name.encode() for name in VARIABLES)
-
-
-class Activity(NamedTuple):
-    """What a core is doing: variables, `NAME=value` with a NUL between; since when, in unix seconds."""
-
-    text: bytes
-    started: int
 
 
 class Columns(NamedTuple):
@@ -98,15 +84,9 @@ class Reader:
             raise ProtocolError(f"{view.path}: its tables of workers, cores and apps do not fit together")
         if not server.rows:
             raise ProtocolError(f"{view.path}: says nothing of its master")
-        variables = view.placed("variables") if "variables" in view.tables else activity
-        #: The table of what cores do: all variables where the config asks for them.
-        self._doing = "variables" if variables.rows == activity.rows > 0 else "activity"
-        activity = view.placed(self._doing)
+        self._doing = Doing(view)
         shown = [name for name in (*_NEEDED, *_SHOWN) if name in view.tables and name != "activity"]
         self._memo = Memo()
-        self._known: dict[bytes, bytes] = {}
-        self._latches, self._stride = activity.text_offset, activity.stride
-        self._latch_bytes, self._text_bytes = activity.stride - activity.text_offset, activity.table.text_bytes
         self._beside = [
             field.name for field in cores.table.fields if field.kind == COUNTER and field.name not in CORE_KEYS
         ]
@@ -117,19 +97,18 @@ class Reader:
         """Copy all tables but what the cores are doing."""
         return self._copier.copy()
 
-    def activity(self, snapshot: Snapshot) -> bytes:
-        """What all cores are doing, as it is in the segment; b"" if none of them does anything."""
+    def busy(self, snapshot: Snapshot) -> Mapping[int, Activity]:
+        """What each core that serves a request is doing, by its row; the same object while nothing changes."""
         bank = self._bank(snapshot)
-        busy = any(self.tables["cores"].cut(snapshot, bank).total("in_request"))
-        return self.view.copy(self._doing) if busy else b""
+        return self._doing.busy(self.tables["cores"].cut(snapshot, bank), bank)
 
     def read(self) -> Columns:
         """The numbers as they are now."""
         snapshot = self.snapshot()
-        return self.decode(snapshot, self.activity(snapshot))
+        return self.decode(snapshot, self.busy(snapshot))
 
-    def decode(self, snapshot: Snapshot, activity: bytes) -> Columns:
-        """The numbers of a snapshot; `activity` as the method of this name gave it.
+    def decode(self, snapshot: Snapshot, busy: Mapping[int, Activity]) -> Columns:
+        """The numbers of a snapshot; `busy` as the method of this name gave it.
 
         What is equal to what the call before returned is the same object.
         """
@@ -138,12 +117,9 @@ class Reader:
         cores, apps = tables["cores"].cut(snapshot, bank), tables["apps"].cut(snapshot, bank)
         slots, own = tables["slots"].cut(snapshot), tables["workers"].cut(snapshot, bank)
         core_columns = {key: cores.total(key) for key in (*CORE_KEYS, "exceptions")}
-        in_request = core_columns["in_request"] = self._memo("in_request", _flags, core_columns["in_request"])
+        core_columns["in_request"] = self._memo("in_request", _flags, core_columns["in_request"])
         return Columns(
-            self._worker_columns(slots, own, cores, core_columns),
-            core_columns,
-            self._app_columns(apps),
-            self._busy(cores, [row for row, busy in enumerate(in_request) if busy], bank, activity) if activity else {},
+            self._worker_columns(slots, own, cores, core_columns), core_columns, self._app_columns(apps), busy
         )
 
     def core_totals(self, snapshot: Snapshot) -> dict[str, int]:
@@ -204,31 +180,6 @@ class Reader:
     def _bank(self, snapshot: Snapshot) -> int:
         return self.tables["server"].cut(snapshot).now("generation")[0] & 1
 
-    def _busy(self, cores: Cut, rows: Sequence[int], bank: int, activity: bytes) -> dict[int, Activity]:
-        """What the cores at `rows` are doing, in the bank in which they do it."""
-        serving, starts, past_starts = cores.now("in_request"), cores.now("request_start_us"), None
-        known, self._known = self._known, {}
-        found = {}
-        for row in rows:
-            start, at = starts[row], bank
-            if not serving[row]:
-                past_starts = past_starts or cores.past("request_start_us")
-                start, at = past_starts[row], 1 - bank
-            begin = self._latches + (at * len(serving) + row) * self._stride
-            latch = activity[begin : begin + self._latch_bytes]
-            text = known.get(latch)
-            if text is None:
-                text = self._text(latch, row, at)
-            self._known[latch] = text
-            found[row] = Activity(text, start // _MICRO)
-        return found
-
-    def _text(self, latch: bytes, row: int, bank: int) -> bytes:
-        text = read_latch(latch, 0, self._text_bytes)
-        if text is None:
-            text = self.view.text(self._doing, row, bank)
-        return text if self._doing == "variables" else named(text)
-
     def _by_worker(self, column: Column, name: str) -> Column:
         """Sums over the cores of each worker."""
         return column if self.cores == 1 else self._memo(name, self._sums, column)
@@ -242,14 +193,6 @@ class Reader:
             return column
         counts = self._sums(list(map(bool, column)))
         return [total // count if count else 0 for total, count in zip(self._sums(column), counts, strict=True)]
-
-
-def named(activity: bytes) -> bytes:
-    """Method, URI, host and peer as variables; secrets in the URI masked."""
-    if b"?" in activity:
-        parts = activity.decode("latin-1").split("\0")
-        activity = "\0".join(map(masked_url, parts)).encode("latin-1")
-    return b"\0".join(b"%s=%s" % pair for pair in zip(_NAMES, activity.split(b"\0"), strict=False)) if activity else b""
 
 
 def label_text(value: Any) -> str:

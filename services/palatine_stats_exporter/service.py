@@ -1,5 +1,6 @@
 """The daemon's parts put together: serving thread, instances, pages, and the counters of what they did."""
 
+import gc
 import resource
 import time
 from contextlib import closing
@@ -66,6 +67,8 @@ async def serve(ctx: Context, http: Http) -> None:
                 nursery.start_soon(_samples, pages)
                 application = web.Application(pages, live, ctx.draining, http)
                 outer.start_soon(web.serve, web.listen(http.listen), application, ctx.draining)  # ends by itself
+            gc.collect()
+            gc.freeze()  # a collection that walks everything there is takes as long as twenty scrapes
             ctx.ready("serving instances as they come")
             await ctx.draining.wait()
             nursery.cancel_scope.cancel()

@@ -162,7 +162,7 @@ class StatsServer:
     def _accept_burst(self, endpoint: Endpoint, now: float) -> None:
         for _ in range(self.limits.burst):
             try:
-                sock, _address = endpoint.listener.accept()
+                sock = _accepted(endpoint)
             except BlockingIOError:
                 return
             except OSError as error:
@@ -303,6 +303,12 @@ class StatsServer:
     def _failed(self, error: Exception) -> None:
         self.tally.errors += 1
         self._on_error(error)
+
+
+def _accepted(endpoint: Endpoint) -> socket.socket:
+    """`listener.accept()` without what that spends on enumerations: a third of an accept with cold caches."""
+    fd, _address = endpoint.listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001  # what accept() calls
+    return socket.socket(endpoint.family, socket.SOCK_STREAM, fileno=fd)
 
 
 def _waits(listener: socket.socket) -> bool:

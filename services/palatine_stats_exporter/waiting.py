@@ -64,6 +64,10 @@ class Endpoint:
     listener: socket.socket
     source: Source
     clients: "OrderedDict[int, Client]" = attrs.field(factory=OrderedDict)
+    family: int = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.family = int(self.listener.family)
 
 
 @attrs.define(eq=False)

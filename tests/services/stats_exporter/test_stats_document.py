@@ -1,5 +1,6 @@
 import copy
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from palatine.counters import Segment, SegmentView
 from palatine.errors import ProtocolError
 from palatine.schema import DAEMON, INSTANCE, U64
 from palatine_stats_exporter.document import Form, document, variables
+from palatine_stats_exporter.doing import named
 from palatine_stats_exporter.encoder import Encoder
 from palatine_stats_exporter.layout import lay_out
-from palatine_stats_exporter.reading import MOST_CORES, named
+from palatine_stats_exporter.reading import MOST_CORES
 from stats_planting import SAMPLES, normal, plant, sample, store
 
 DOCUMENTS = sorted(path.name for path in SAMPLES.glob("stats_*.json"))
@@ -121,6 +123,19 @@ def test_many_busy_cores_read_as_few(planted: Planted) -> None:
     assert [core["req_info"]["request_start"] for core in cores] == list(range(1, 9))
 
 
+def test_the_next_request_of_a_core_is_shown_however_long_the_one_before_took(planted: Planted) -> None:
+    segment, view = planted(sample(HELLO))
+    encoder = Encoder(view, Form())
+    for began, uri in enumerate((b"/first", b"/second", b"/first")):
+        segment.text("activity", 0, 1).write(b"GET\0%s\0h\0p" % uri)
+        store(segment, "cores", 0, 1, in_request=1, request_start_us=(began + 1) * 10**6)
+        for _ in range(2):
+            assert b'"REQUEST_URI=%s"' % uri in encoder.render()
+            assert b'"request_start":%d' % (began + 1) in encoder.render()
+    store(segment, "cores", 0, 1, in_request=0)
+    assert b"REQUEST_URI" not in encoder.render()
+
+
 @pytest.mark.parametrize(
     ("slot", "own", "core", "status"),
     [
@@ -188,9 +203,9 @@ def test_a_resting_instance_is_seen_to_move(planted: Planted) -> None:
         assert encoder.render().decode() == lay_out(document(view))
 
 
-def test_an_activity_that_changes_under_the_same_counters_is_shown(planted: Planted) -> None:
+def test_the_activity_of_a_request_that_has_just_begun_may_come_after_its_counters(planted: Planted) -> None:
     segment, view = planted(sample(HELLO))
-    store(segment, "cores", 0, 1, in_request=1, request_start_us=1)
+    store(segment, "cores", 0, 1, in_request=1, request_start_us=int((time.time() + 60) * 1e6))
     encoder = Encoder(view, Form())
     for uri in (b"/first", b"/second", b"/first", b""):
         segment.text("activity", 0, 1).write(b"GET\0%s\0h\0p" % uri)

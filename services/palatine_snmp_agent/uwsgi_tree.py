@@ -6,8 +6,12 @@
     .OID        metrics at the names they are given          Gauge32 of a gauge, otherwise Counter64
 
 uWSGI stops at worker 70, because its table is followed by the app's values in memory and it hands those out beyond; the
-names go on here. A value nobody set has no instance; with `null_unset` it is NULL, as in uWSGI, and so are the names
-below .1.100 that uWSGI never uses.
+names go on here.
+
+Values have uWSGI's octets, always 4 or 8 of them, but for those with the top bit set: uWSGI leaves out the octet that
+says they are not negative, and strict decoders (pysnmp's) then drop the whole reply. A value nobody set has no
+instance. With `null_unset` both are as in uWSGI: no such octet, and NULL, also for the names below .1.100 that uWSGI
+never uses.
 """
 
 import struct
@@ -34,6 +38,7 @@ MAX_TABLE_OCTETS: Final = 4 << 20
 
 #: Content octets of the types an app may give a value.
 _OCTETS: Final = {snmp.COUNTER32: 4, snmp.GAUGE32: 4, snmp.COUNTER64: 8}
+_TOP_BIT: Final = 0x80
 
 
 class Source(Protocol):
@@ -64,9 +69,10 @@ def instance_view(segment: Source, *, null_unset: bool = False) -> View:
         cores.octets = values.octets = metrics.octets = b""
 
     unset = snmp.NULL if null_unset else snmp.NO_SUCH_INSTANCE
-    cells = [*_request_cells(cores, workers), *_value_cells(values, unset)]
+    sign = b"" if null_unset else b"\0"
+    cells = [*_request_cells(cores, workers, sign), *_value_cells(values, unset, sign)]
     names = [cell.arcs for cell in cells]
-    cells += _metric_cells(metrics, segment, names)
+    cells += _metric_cells(metrics, segment, names, sign)
     last = {_GENERAL: max(_UWSGI_GENERAL, _BEFORE_WORKER_1 + workers), _CUSTOM: values.placed.rows}
 
     def known(arcs: ber.Oid) -> bytes:
@@ -105,54 +111,61 @@ class _Table:
             raise ProtocolError(f"table {self._name} has no field {field}") from error
 
 
-def _request_cells(cores: _Table, workers: int) -> Iterator[Cell]:
+def _request_cells(cores: _Table, workers: int, sign: bytes) -> Iterator[Cell]:
     rows = cores.placed.rows
     if workers and rows % workers:
         raise ProtocolError(f"{rows} cores of {workers} workers")
     banks = range(cores.placed.table.banks)
     # The banks stand one after the other: all rows of both are one run.
     total = (*_GENERAL, _TOTAL)
-    yield Cell(total, _requests(total, cores, [0], rows * len(banks)))
+    yield Cell(total, _requests(total, cores, [0], rows * len(banks), sign))
     threads = rows // workers if workers else 0
     for worker in range(workers):
         firsts = [bank * rows + worker * threads for bank in banks]
         name = (*_GENERAL, _BEFORE_WORKER_1 + 1 + worker)
-        yield Cell(name, _requests(name, cores, firsts, threads))
+        yield Cell(name, _requests(name, cores, firsts, threads, sign))
 
 
-def _requests(name: ber.Oid, cores: _Table, firsts: list[int], count: int) -> Writer:
+def _requests(name: ber.Oid, cores: _Table, firsts: list[int], count: int, sign: bytes) -> Writer:
     """Writes the sum of `requests` over `count` rows from each of the rows `firsts`."""
     stride = cores.placed.stride
     column = struct.Struct("=" + f"{stride - WORD}x".join(["Q"] * count)).unpack_from
     starts = [first * stride + cores.word("requests") * WORD for first in firsts]
-    head, octets_of = snmp.varbind_head(name, snmp.COUNTER64, 8), struct.Struct(">Q").pack
+    head, high = _heads(name, snmp.COUNTER64, 8, sign)
+    octets_of = struct.Struct(">Q").pack
 
     def write() -> bytes:
         octets = cores.octets or cores.copy()
         total = 0
         for start in starts:
             total += sum(column(octets, start))
-        return head + octets_of(total & 0xFFFF_FFFF_FFFF_FFFF)
+        content = octets_of(total & 0xFFFF_FFFF_FFFF_FFFF)
+        return (head if content[0] < _TOP_BIT else high) + content
 
     return write
 
 
-def _value_cells(values: _Table, unset: bytes) -> Iterator[Cell]:
+def _heads(name: ber.Oid, tag: int, octets: int, sign: bytes) -> tuple[bytes, bytes]:
+    """A varbind up to its content of so many octets: of a value without the top bit, and of one with it."""
+    return snmp.varbind_head(name, tag, octets), snmp.varbind_head(name, tag, octets + len(sign)) + sign
+
+
+def _value_cells(values: _Table, unset: bytes, sign: bytes) -> Iterator[Cell]:
     stride = values.placed.stride
     kind, value = values.word("type") * WORD, values.word("value") * WORD
     for row in range(values.placed.rows):
         name, start = (*_CUSTOM, row + 1), row * stride
-        forms = {tag: _form(name, tag, start + value) for tag in _OCTETS}
+        forms = {tag: _form(name, tag, start + value, sign) for tag in _OCTETS}
         yield Cell(name, _value(values, start + kind, forms.get), unset)
 
 
-_Form = tuple[bytes, slice]
+_Form = tuple[bytes, bytes, slice]
 
 
-def _form(name: ber.Oid, tag: int, at: int) -> _Form:
-    """A varbind of this type up to its content, and where the content is in the word at `at`, big-endian."""
+def _form(name: ber.Oid, tag: int, at: int, sign: bytes) -> _Form:
+    """A varbind of this type up to its content, without and with the top bit, and where that is, big-endian."""
     octets = _OCTETS[tag]
-    return snmp.varbind_head(name, tag, octets), _big_endian(at, octets)
+    return *_heads(name, tag, octets, sign), _big_endian(at, octets)
 
 
 def _big_endian(at: int, octets: int) -> slice:
@@ -169,12 +182,16 @@ def _value(values: _Table, kind: int, form: Callable[[int], _Form | None]) -> Wr
     def write() -> bytes:
         octets = values.octets or values.copy()
         found = form(octets[low])
-        return b"" if found is None else found[0] + octets[found[1]]
+        if found is None:
+            return b""
+        head, high, where = found
+        content = octets[where]
+        return (head if content[0] < _TOP_BIT else high) + content
 
     return write
 
 
-def _metric_cells(metrics: _Table, segment: Source, taken: list[ber.Oid]) -> Iterator[Cell]:
+def _metric_cells(metrics: _Table, segment: Source, taken: list[ber.Oid], sign: bytes) -> Iterator[Cell]:
     """The metrics that have a name of their own; the first of one name has it, and uWSGI's own names come first."""
     used = {name[: len(_GENERAL)] for name in taken} | {_GENERAL, _CUSTOM}
     for row in range(metrics.placed.rows):
@@ -186,12 +203,13 @@ def _metric_cells(metrics: _Table, segment: Source, taken: list[ber.Oid]) -> Ite
         used.add(name)
         tag = snmp.GAUGE32 if labels.get("type") == "gauge" else snmp.COUNTER64
         start = row * metrics.placed.stride + metrics.word("value") * WORD
-        yield Cell(name, _metric(metrics, *_form(name, tag, start)))
+        yield Cell(name, _metric(metrics, *_form(name, tag, start, sign)))
 
 
-def _metric(metrics: _Table, head: bytes, where: slice) -> Writer:
+def _metric(metrics: _Table, head: bytes, high: bytes, where: slice) -> Writer:
     def write() -> bytes:
-        return head + (metrics.octets or metrics.copy())[where]
+        content = (metrics.octets or metrics.copy())[where]
+        return (head if content[0] < _TOP_BIT else high) + content
 
     return write
 

@@ -10,7 +10,6 @@ The values are tuples, not attrs classes: an agent makes several per datagram, a
 time. Request-ids stay the octets they came as, because a manager matches replies by them and uWSGI echoes them.
 """
 
-import struct
 from enum import IntEnum
 from typing import Final, NamedTuple
 
@@ -109,8 +108,6 @@ _VALUE_OCTETS: Final = {
     END_OF_MIB_VIEW[0]: (0, 0),
 }
 _UNSIGNED: Final = frozenset({COUNTER32, GAUGE32, TIME_TICKS, COUNTER64})
-_FIXED_32: Final = struct.Struct(">BBI").pack
-_FIXED_64: Final = struct.Struct(">BBQ").pack
 #: error-status and error-index of a response without one.
 NO_ERROR: Final = ber.encode_integer(0) * 2
 _EMPTY: Final = frozenset(element[0] for element in (NULL, NO_SUCH_OBJECT, NO_SUCH_INSTANCE, END_OF_MIB_VIEW))
@@ -301,18 +298,24 @@ def varbind_head(name: ber.Oid, tag: int, octets: int) -> bytes:
 
 
 def counter32(value: int) -> bytes:
-    """A Counter32 of always 4 content octets, as uWSGI's agent writes it; takes the value modulo 2^32."""
-    return _FIXED_32(COUNTER32, 4, value & 0xFFFFFFFF)
+    """A Counter32 of 4 content octets, as uWSGI's agent writes it, or 5; takes the value modulo 2^32."""
+    return _fixed(COUNTER32, 4, value)
 
 
 def gauge32(value: int) -> bytes:
-    """A Gauge32 of always 4 content octets, as uWSGI's agent writes it; takes the value modulo 2^32."""
-    return _FIXED_32(GAUGE32, 4, value & 0xFFFFFFFF)
+    """A Gauge32 as `counter32`."""
+    return _fixed(GAUGE32, 4, value)
 
 
 def counter64(value: int) -> bytes:
-    """A Counter64 of always 8 content octets, as uWSGI's agent writes it; takes the value modulo 2^64."""
-    return _FIXED_64(COUNTER64, 8, value & 0xFFFFFFFFFFFFFFFF)
+    """A Counter64 of 8 content octets, as uWSGI's agent writes it, or 9; takes the value modulo 2^64."""
+    return _fixed(COUNTER64, 8, value)
+
+
+def _fixed(tag: int, octets: int, value: int) -> bytes:
+    """Always so many octets, and before those with the top bit set one that says they are not negative."""
+    content = (value % (1 << 8 * octets)).to_bytes(octets, "big")
+    return ber.encode(tag, content if content[0] < 0x80 else b"\0" + content)
 
 
 def unsigned(tag: int, value: int) -> bytes:

@@ -106,6 +106,8 @@ def test_net_snmps_tools_get_what_they_ask_for(master: StandInMaster) -> None:
         said = tool(name, master.port, *words, version=version)
         assert said == printed or (printed.isalpha() and printed in said), f"{name} -v {version} {words}: {said}"
     assert tool("snmpget", master.port, *names("2.40")) == "~.2.40 = Gauge32: 77"
+    set_value(master.segment, 40, snmp.GAUGE32, 2**32 - 1)
+    assert tool("snmpget", master.port, *names("2.40")) == "~.2.40 = Gauge32: 4294967295"
 
 
 async def test_strangers_get_silence_and_the_agent_knows_of_them(master: StandInMaster, agent: Running) -> None:
@@ -236,6 +238,9 @@ def test_seed_000_through_snmpd(programs: Runner, master: StandInMaster, agent: 
         "~.1.1 = Counter64: 1\n~.2.40 = Gauge32: 77\n~.1.31 = Counter64: 1"
     )
     assert "No Such Instance" in through("snmpget", *names("2.1"))
+    set_value(master.segment, 40, snmp.GAUGE32, 2**31)
+    assert through("snmpget", *names("2.2", "2.40")) == VALUES.replace("77", "2147483648")
+    set_value(master.segment, 40, snmp.GAUGE32, 77)
     assert through("snmpget", *names("2.40"), version="1") == "~.2.40 = Gauge32: 77"
     assert through("snmpgetnext", *names("1.1")) == "~.1.31 = Counter64: 1"
     assert through("snmpwalk", f".{BASE}") == WALK

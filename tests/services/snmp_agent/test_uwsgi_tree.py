@@ -62,22 +62,27 @@ def test_a_sum_wraps_as_a_counter64_does(segment: Segment, reader: SegmentView) 
     set_requests(segment, 0, U64)
     set_requests(segment, 1, 3)
     assert look(instance_view(reader), "1.1") == snmp.counter64(2)
+    set_requests(segment, 1, 0)
+    assert look(instance_view(reader), "1.1") == snmp.counter64(U64)
+    assert look(instance_view(reader, null_unset=True), "1.1").hex() == "4608ffffffffffffffff"
 
 
 @pytest.mark.parametrize(
-    ("tag", "value", "element"),
+    ("tag", "value", "element", "as_uwsgi"),
     [
-        (snmp.COUNTER32, 2**32 + 5, "410400000005"),
-        (snmp.GAUGE32, 2**32 - 1, "4204ffffffff"),
-        (snmp.COUNTER64, 2**64 - 1, "4608ffffffffffffffff"),
+        (snmp.COUNTER32, 2**32 + 5, "410400000005", "410400000005"),
+        (snmp.GAUGE32, 2**31 - 1, "42047fffffff", "42047fffffff"),
+        (snmp.GAUGE32, 2**32 - 1, "420500ffffffff", "4204ffffffff"),
+        (snmp.COUNTER64, 2**64 - 1, "460900ffffffffffffffff", "4608ffffffffffffffff"),
     ],
 )
 def test_a_value_is_shown_as_the_type_the_app_last_used(
-    segment: Segment, reader: SegmentView, tag: int, value: int, element: str
+    segment: Segment, reader: SegmentView, tag: int, value: int, element: str, as_uwsgi: str
 ) -> None:
     view = instance_view(reader)
     set_value(segment, 100, tag, value)
     assert look(view, "2.100").hex() == element
+    assert look(instance_view(reader, null_unset=True), "2.100").hex() == as_uwsgi
     set_value(segment, 100, 0, value)
     assert look(view, "2.100") == snmp.NO_SUCH_INSTANCE
 
@@ -224,7 +229,7 @@ def test_metrics_are_at_their_own_names(tmp_path: Path) -> None:
             "9": snmp.counter64(4),
             "100.100.100": snmp.gauge32(5),
         }
-        assert look(view, "5.3") == bytes.fromhex("4204fffffffd")
+        assert look(view, "5.3") == bytes.fromhex("420500fffffffd")
         assert look(view, "5.4") == snmp.NO_SUCH_OBJECT
         segment.cells("metrics", 2)[0] = 8
         assert look(view, "3.1.2") == snmp.counter64(8)

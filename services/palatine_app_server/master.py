@@ -29,6 +29,7 @@ from palatine_app_server import (
     succession,
     titles,
     tls_settings,
+    vacuum,
 )
 from palatine_app_server.actions import Actions
 from palatine_app_server.backlog import Backlog
@@ -248,9 +249,7 @@ class Master:
         self._takers.close()
         self._segment.close(unlink=True)
         if self._settings.vacuum and not self._orders.successor_wanted:
-            for bound in (*self._sockets.requests, *self._sockets.offered):
-                sockets.remove_path(bound)
-            pid_files.remove(self._settings.process.all_pidfiles, self._logs.say)
+            vacuum.clean(self._settings.process, self._sockets.requests, self._sockets.offered, self._logs.say)
         instance.leave(self._place)
 
     # ------------------------------------------------------------------ what children get

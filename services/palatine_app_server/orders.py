@@ -82,6 +82,7 @@ class Orders:
             self._count("reload_failures")
             return str(error)
         self._logs.reloading()
+        self._logs.say(f"...{'brutally' if how is How.BRUTAL else 'gracefully'} killing workers...")
         if succession.needs_successor(self.settings, wanted):
             self._notifier.send("RELOADING=1")
             self._logs.say("the config changes what a master is made of: it starts anew when its workers have finished")

@@ -1,4 +1,4 @@
-"""The files that hold the master's pid, written when their time has come and removed at the end where asked. Plain."""
+"""The files that hold the master's pid, written when their time has come; vacuum.py removes them. Plain."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -14,14 +14,3 @@ def write(paths: Sequence[str], say: Callable[[str], None]) -> None:
             say(f"could not write pidfile {path}: {error.strerror}")
         else:
             say(f"writing pidfile to {path}")
-
-
-def remove(paths: Sequence[str], say: Callable[[str], None]) -> None:
-    """Unlink those that are there."""
-    for path in paths:
-        try:
-            os.unlink(path)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            say(f"unlink({path}): {error.strerror}")

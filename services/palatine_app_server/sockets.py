@@ -27,12 +27,16 @@ class BindError(PalatineError):
 
 
 class Bound(NamedTuple):
-    """A bound socket; `kind` and `name` are what the config said, `name` also what logs and stats show."""
+    """A bound socket; `kind` and `name` are what the config said, `name` also what logs and stats show.
+
+    `file` tells a UNIX socket's file from a later one at its path (inode and mtime); None where a predecessor bound it.
+    """
 
     kind: str
     name: str
     socket: socket.socket
     inherited: bool = False
+    file: tuple[int, int] | None = None
 
     @property
     def path(self) -> str:
@@ -77,7 +81,8 @@ def bind_stream(
         sock.close()
         raise BindError(f"{address}: {error.strerror}") from error
     sock.setblocking(False)
-    return Bound(kind, _shown(address, sock), sock)
+    bound = Bound(kind, _shown(address, sock), sock)
+    return bound._replace(file=_identity(os.stat(bound.path))) if bound.path else bound
 
 
 def bind_datagram(kind: str, address: str) -> Bound:
@@ -107,10 +112,20 @@ def request_variables(bound: Bound) -> dict[str, str]:
     return variables | {"HTTPS": "on"} if bound.kind == "https" else variables
 
 
-def remove_path(bound: Bound) -> None:
-    """Unlink a UNIX socket's file if it is still the one we bound."""
-    if bound.path and os.path.exists(bound.path) and stat.S_ISSOCK(os.stat(bound.path).st_mode):
-        os.unlink(bound.path)
+def remove_path(bound: Bound) -> bool:
+    """Unlink a UNIX socket's file if it is still the one we bound; False where somebody else's has taken its place."""
+    try:
+        there = os.stat(bound.path)
+    except FileNotFoundError:
+        return True
+    if not stat.S_ISSOCK(there.st_mode) or bound.file not in {None, _identity(there)}:
+        return False
+    os.unlink(bound.path)
+    return True
+
+
+def _identity(there: os.stat_result) -> tuple[int, int]:
+    return there.st_ino, there.st_mtime_ns
 
 
 def split_host_port(address: str) -> tuple[str, int]:

@@ -260,6 +260,8 @@ def _load(settings: AppSettings) -> WsgiApp | Handler | None:
     hooks.run(settings.process.hooks_at("pre-app"), "pre-app")
     loader.prepare_modules(settings.app)
     loaded = apps.load_all(settings.app)
+    if settings.need_app and not loaded:
+        raise loader.AppError("*** no app loaded. GAME OVER ***")
     hooks.run(settings.process.hooks_at("post-app"), "post-app")
     if settings.app.chdir2:
         os.chdir(settings.app.chdir2)

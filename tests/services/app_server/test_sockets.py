@@ -74,10 +74,14 @@ def test_a_path(tmp_path: Path) -> None:
 def test_a_paths_socket_is_removed_only_while_it_is_one(tmp_path: Path) -> None:
     path = tmp_path / "app.sock"
     bound = sockets.bind_stream("http", str(path), 10)
-    sockets.remove_path(bound)
+    assert sockets.remove_path(bound)
     assert not path.exists()
+    assert sockets.remove_path(bound)
     path.write_text("somebody's")
-    sockets.remove_path(bound)
+    assert not sockets.remove_path(bound)
+    path.unlink()
+    with sockets.bind_stream("http", str(path), 10).socket:
+        assert not sockets.remove_path(bound)
     assert path.exists()
     bound.socket.close()
 

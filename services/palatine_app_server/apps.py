@@ -31,7 +31,7 @@ def made(settings: FrontSettings, source: AppSource, loaded: Sequence[App]) -> "
     if plain and not settings.wanted:
         return loaded[0].call if loaded else None
     # where nobody asks for it, none of it is in memory
-    if settings.routes is not None:
+    if settings.routes is not None or settings.forward:
         from palatine_app_server.routed_front import RoutedFront
 
         return RoutedFront(settings, source, loaded)

@@ -39,11 +39,14 @@ class FrontSettings(NamedTuple):
     error_pages: tuple[tuple[int, tuple[str, ...]], ...] = ()  # by status: files, the first that can be read is sent
     auto_gzip: bool = False
     server_name_is_host: bool = False
+    upstream_seconds: float = 4.0  # for each step of asking another server
+    forward: tuple[str, ...] = ()  # servers that answer in place of the app, in turn
+    fallback: tuple[str, ...] = ()  # those that do where none of them can be reached
 
     @property
     def wanted(self) -> bool:
         """Whether there is anything to do."""
-        plain = FrontSettings()
+        plain = FrontSettings(upstream_seconds=self.upstream_seconds, fallback=self.fallback)
         return self.static.wanted or self._replace(static=plain.static) != plain
 
 
@@ -60,8 +63,27 @@ def read(config: Config) -> FrontSettings:
             (status, pages) for status, name in _ERROR_PAGES.items() if (pages := each(config, name, str))
         ),
         auto_gzip=config.settings.flag("http-auto-gzip"),
+        upstream_seconds=_upstream_seconds(config),
+        forward=_forward(config),
+        fallback=each(config, "http-fallback", str),
         server_name_is_host=config.settings.flag("http-server-name-as-http-host"),
     )
+
+
+def _upstream_seconds(config: Config) -> float:
+    """A route waits for `socket-timeout`, a router for `http-timeout`, as uWSGI's do."""
+    settings = config.settings
+    if settings.given("http-to") is not None:
+        return float(settings.integer("http-timeout", 60, minimum=1))
+    return float(settings.integer("socket-timeout", 4, minimum=1))
+
+
+def _forward(config: Config) -> tuple[str, ...]:
+    if config.settings.given("http-to") is None:
+        return ()
+    from palatine_app_server import forward_settings  # few are routers only
+
+    return forward_settings.read(config)
 
 
 def _routes(config: Config) -> "Routes | None":

@@ -43,7 +43,11 @@ ACTIONS: Final = {
     **dict.fromkeys(("metricinc", "metricdec", "metricmul", "metricdiv", "metricset"), "metric"),
     # true of every response here: framing is the server's, and nobody waits for files
     **dict.fromkeys(("donotoffload", "chunked", "fixcl", "forcecl", "flush"), "nothing"),
-    **dict.fromkeys(("setmodifier1", "setmodifier2"), "nothing"),
+    **dict.fromkeys(("setmodifier1", "setmodifier2", "offload"), "nothing"),
+    # see route_extra_grammar
+    **dict.fromkeys(("cache", "cachevar", "cacheset", "cachestore", "cache-store", "cacheinc", "cachedec", "cachemul",
+                     "cachediv", "gzip", "toupper", "template", "tofile", "to-file", "hash", "expires", "http",
+                     "httpdumb", "proxyhttp", "uwsgi", "proxyuwsgi"), "extra"),
 }  # fmt: skip
 VARIABLES: Final = {
     "setscriptname": "SCRIPT_NAME", "setmethod": "REQUEST_METHOD", "seturi": "REQUEST_URI", "sethost": "HTTP_HOST",
@@ -53,7 +57,7 @@ VARIABLES: Final = {
 
 
 class Condition(NamedTuple):
-    """`name` is one of PAIRS' values, SINGLES or "status"; `left` and `right` are templates."""
+    """`name` is one of PAIRS' values, SINGLES, "incache" or "status"; `left` and `right` are templates."""
 
     name: str
     left: str
@@ -135,6 +139,11 @@ def _condition(text: str, *, negated: bool) -> Condition:
     word, colon, argument = text.partition(":")
     if not colon:
         raise ConfigError(f"{text!r}: a condition is its name, a colon and what it looks at")
+    if word == "incache":
+        from palatine_app_server import route_extra_grammar  # few have one
+
+        route_extra_grammar.check(word, argument)
+        return Condition(word, argument, "", negated)
     if word in SINGLES:
         return Condition(word, argument, "", negated)
     name = PAIRS.get(word)
@@ -153,8 +162,13 @@ def _action(text: str) -> Rule:
     if not colon:
         raise ConfigError(f"{text!r}: an action is its name, a colon and its argument")
     action = ACTIONS.get(word)
-    if action is None:
-        raise ConfigError(f'unable to register route: there is no action "{word}" here')
+    if action is None or action == "extra":
+        from palatine_app_server import route_extra_grammar  # few have one
+
+        if action is None:
+            instead = route_extra_grammar.REFUSED.get(word, "")
+            raise ConfigError(f'unable to register route: there is no action "{word}" here{instead and f": {instead}"}')
+        route_extra_grammar.check(route_extra_grammar.SPELLINGS.get(word, word), argument)
     wanted = _NEEDS.get(action)
     if wanted and wanted[0] not in argument:
         raise ConfigError(f"{text!r}: {word} takes {wanted[1]}")

@@ -8,10 +8,14 @@ import enum
 import ipaddress
 import re
 from collections.abc import Callable, MutableMapping, Sequence
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from palatine_app_server.route_grammar import Condition, Rule
 from palatine_app_server.route_steps import STEPS, Effect, Reply, number
+
+if TYPE_CHECKING:  # loaded where a rule wants them
+    from palatine_app_server.body_transforms import Transform
+    from palatine_app_server.upstream_address import Upstream
 
 _TEMPLATE: Final = re.compile(r"\$(?:([0-9])|\{([^}]*)\})")
 _GROUP: Final = re.compile(r"\$([0-9])")
@@ -26,6 +30,24 @@ class World(Protocol):
 
     def value(self, function: str, key: str) -> str:
         """`${function[key]}` for functions that are about the server."""
+
+    def say(self, text: str) -> None:
+        """A line for the log, now."""
+
+    def path(self, text: str) -> str:
+        """A path as request variables spell it, as the file system does."""
+
+    def modified(self, path: str) -> int | None:
+        """When a file was changed last, in seconds; None where there is none."""
+
+    def turn(self) -> int:
+        """0, 1, 2 ...: another number every time."""
+
+    def cached(self, key: str, cache: str) -> bytes | None:
+        """An item of a cache, "" for the first of them; None where there is none."""
+
+    def cache(self, verb: str, key: str, value: bytes | int, expires: int, cache: str) -> None:
+        """Change an item: set, update, inc, dec, mul or div."""
 
     def password_fits(self, authorization: str, secret: str) -> str:
         """The user of an Authorization header that fits `user:password` or the password file `secret`; "" for none."""
@@ -56,6 +78,8 @@ class Walk:
         self.effects: list[Effect] = []
         self.reply: Reply | None = None
         self.static = ""  # a file to serve as static-map would
+        self.upstream: Upstream | None = None  # the server that answers instead
+        self.transforms: list[Transform] = []  # of the response's body, not taken up yet
         self._groups: Sequence[str] = ()
         self._goto = 0
 
@@ -122,6 +146,10 @@ class Walk:
     def _holds(self, condition: Condition) -> bool:
         if condition.name == "status":
             return str(self.status) == condition.left
+        if condition.name == "incache":
+            from palatine_app_server import route_extras  # loaded with the first worker that has such a rule
+
+            return route_extras.in_cache(self, condition.left)
         left = self.expand(condition.left)
         if condition.name == "empty":
             return not left

@@ -53,7 +53,7 @@ def _redirect(walk: "Walk", rule: Rule) -> str:
     status, text = ("302 Found", b"Moved")
     if rule.action == "redirect-permanent":
         status, text = ("301 Moved Permanently", b"Moved Permanently")
-    walk.reply = Reply(status, (("Location", _header_text(walk.expand(rule.argument))),), text)
+    walk.reply = Reply(status, (("Location", header_text(walk.expand(rule.argument))),), text)
     return "break"
 
 
@@ -112,7 +112,7 @@ def _math(walk: "Walk", rule: Rule) -> str:
 def _add_header(walk: "Walk", rule: Rule) -> str:
     name, colon, value = walk.expand(rule.argument).partition(":")
     if colon and name:
-        walk.add.append((_header_text(name), _header_text(value.strip())))
+        walk.add.append((header_text(name), header_text(value.strip())))
     return "next"
 
 
@@ -182,9 +182,15 @@ def _effect(walk: "Walk", rule: Rule) -> str:
     return "next"
 
 
-def _header_text(text: str) -> str:
+def header_text(text: str) -> str:
     """What a client sent cannot begin a header of its own."""
     return text.replace("\r", "").replace("\n", "").replace("\0", "")
+
+
+def _extra(walk: "Walk", rule: Rule) -> str:
+    from palatine_app_server import route_extras  # loaded with the first worker that has such a rule
+
+    return route_extras.run(walk, rule)
 
 
 Step = Callable[["Walk", Rule], str]
@@ -196,7 +202,7 @@ STEPS: Final[dict[str, Step]] = {
     "basicauth-next": _basicauth, "rewrite": _rewrite, "rewrite-last": _rewrite, "+": _math, "-": _math, "*": _math,
     "/": _math, "addheader": _add_header, "remheader": _remove_header, "clearheaders": _clear_headers,
     "setuser": _set_user, "fixpathinfo": _fix_path_info, "logvar": _log_variable, "addvar": _add_variable, "set": _set,
-    "send": _send, "send-crnl": _send, "setapp": _set_app, "donotlog": _be_silent,
+    "extra": _extra, "send": _send, "send-crnl": _send, "setapp": _set_app, "donotlog": _be_silent,
     **dict.fromkeys(("log", "alarm", "signal", "harakiri", "chdir", "setprocname", "metric"), _effect),
 }  # fmt: skip
 

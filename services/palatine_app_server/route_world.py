@@ -5,6 +5,7 @@ import binascii
 import ctypes
 import hashlib
 import hmac
+import itertools
 import os
 import sys
 import time
@@ -34,6 +35,7 @@ class Outside:
     def __init__(self, types: Mapping[str, str], say: Callable[[str], None]) -> None:
         self._types = types
         self._say = say
+        self._turns = itertools.count()
 
     def is_file(self, kind: str, path: str) -> bool:
         """See `World`."""
@@ -43,6 +45,8 @@ class Outside:
         """See `World`; "" for what is unknown."""
         if function == "mime":
             return self._types.get(mime_types.ending_of(key), "")
+        if function == "date":
+            return http_ranges.format_date(number(key))
         if function == "httptime":
             return http_ranges.format_date(int(time.time()) + number(key))
         if function == "metric":
@@ -50,6 +54,35 @@ class Outside:
             return str(get(key)) if get is not None else ""
         found = _VALUES.get((function, key))
         return found() if found is not None else ""
+
+    def say(self, text: str) -> None:
+        """See `World`."""
+        self._say(text)
+
+    def path(self, text: str) -> str:
+        """See `World`."""
+        return _path(text)
+
+    def modified(self, path: str) -> int | None:
+        """See `World`."""
+        try:
+            return int(os.stat(_path(path)).st_mtime)
+        except (OSError, ValueError):
+            return None
+
+    def turn(self) -> int:
+        """See `World`."""
+        return next(self._turns)
+
+    def cached(self, key: str, cache: str) -> bytes | None:
+        """See `World`."""
+        found: bytes | None = sys.modules["uwsgi"].cache_get(key.encode("latin-1", "replace"), cache or None)
+        return found
+
+    def cache(self, verb: str, key: str, value: bytes | int, expires: int, cache: str) -> None:
+        """See `World`."""
+        name = key.encode("latin-1", "replace")
+        getattr(sys.modules["uwsgi"], f"cache_{verb}")(name, value, expires, cache or None)
 
     def password_fits(self, authorization: str, secret: str) -> str:
         """See `World`."""

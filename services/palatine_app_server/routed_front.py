@@ -1,9 +1,11 @@
 """A front with routes: does what the tables `route`, `error-route`, `response-route` and `final-route` say."""
 
+import io
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from palatine_app_server import mime_types
 from palatine_app_server.apps import App
@@ -15,10 +17,13 @@ from palatine_app_server.front_settings import FrontSettings
 from palatine_app_server.loader import AppSource
 from palatine_app_server.request import Core, log
 from palatine_app_server.response import ExcInfo, Response
-from palatine_app_server.route_grammar import Routes
+from palatine_app_server.route_grammar import Routes, Rule
 from palatine_app_server.route_policy import End, Walk
 from palatine_app_server.route_world import Outside
 from palatine_app_server.static_files import StaticFiles
+
+if TYPE_CHECKING:  # loaded where a rule wants it
+    from palatine_app_server.upstream_address import Upstream
 
 
 class RoutedFront(Front):
@@ -26,9 +31,15 @@ class RoutedFront(Front):
 
     def __init__(self, settings: FrontSettings, source: AppSource, apps: Sequence[App]) -> None:
         super().__init__(settings, source, apps)
-        assert settings.routes is not None
-        self._routes: Routes = settings.routes
+        self._routes: Routes = settings.routes or Routes()
+        self._forward = settings.forward
+        self._turns = itertools.count()
         self._world = Outside(mime_types.read(settings.static.mime_files), _say)
+        rules = [rule for table in self._routes for rule in table]
+        if self._forward or any(
+            rule.action == "extra" or (rule.condition and rule.condition.name == "incache") for rule in rules
+        ):
+            from palatine_app_server import route_extras, upstream  # noqa: F401 - nothing is loaded while a request waits
         self._files = self._static or StaticFiles(settings.static, _say)
 
     def respond(self, *arguments: Any) -> Response:
@@ -51,6 +62,7 @@ class RoutedFront(Front):
         end = walk.run(self._routes.request)
         response.kept = (len(walk.add), len(walk.remove))
         self.settle(core, walk)
+        response.take_transforms()
         if walk.raw:
             assert core.connection is not None
             core.connection.send(walk.raw)
@@ -60,6 +72,8 @@ class RoutedFront(Front):
             return self._checked(response, self.conclude(core, walk, response))
         if answer is not None:
             return self._checked(response, send_answer(core, answer, response, environ["REQUEST_METHOD"]))
+        if self._forward:
+            return self._checked(response, self._forwarded(core, walk, response))
         if walk.app:
             app = self._mounts.choose(walk.app, "").app
         return self._checked(response, self._call(core, app, environ, response))
@@ -80,8 +94,10 @@ class RoutedFront(Front):
 
     def conclude(self, core: Core, walk: Walk, response: Response) -> Iterable[bytes]:
         """The answer of the rule that ended the walk; without one the connection ends without a word."""
-        reply, static = walk.reply, walk.static
-        walk.reply, walk.static = None, ""
+        reply, static, upstream = walk.reply, walk.static, walk.upstream
+        walk.reply, walk.static, walk.upstream = None, "", None
+        if upstream is not None:
+            return self._pass_on(core, walk, response, upstream)
         if static:
             found = self._files.find(os.path.realpath(static), "")
             method = walk.get("REQUEST_METHOD")
@@ -112,7 +128,41 @@ class RoutedFront(Front):
         if end is End.THROUGH:
             end = walk.run(self._routes.response)
         self.settle(response.core, walk)
-        return end is End.BREAK and bool(walk.reply or walk.static)
+        response.take_transforms()
+        return end is End.BREAK and bool(walk.reply or walk.static or walk.upstream)
+
+    def _forwarded(self, core: Core, walk: Walk, response: Response) -> Iterable[bytes]:
+        """The answer of `http-to`: each in turn is asked first."""
+        from palatine_app_server.upstream_address import Upstream
+
+        turn = next(self._turns) % len(self._forward)
+        addresses = (*self._forward[turn:], *self._forward[:turn], *self._settings.fallback)
+        return self._pass_on(core, walk, response, *(Upstream(address, "uwsgi") for address in addresses))
+
+    def _pass_on(self, core: Core, walk: Walk, response: Response, *upstreams: "Upstream") -> Iterable[bytes]:
+        """The answer of the first server that can be reached; the client hears where none can, or one says nothing."""
+        from palatine_app_server import upstream as other
+
+        core.note().app = -1
+        assert core.connection is not None
+        body = core.connection.body or io.BytesIO()
+        for number, upstream in enumerate(upstreams, 1):
+            try:
+                answer = other.ask(upstream, walk.environ, body, self._settings.upstream_seconds)
+            except other.UpstreamError as error:
+                log(f"error routing request to {upstream.protocol} server {error}\n")
+                if number == len(upstreams) or error.reached:
+                    return said(response, int(error.status[:3]), error.status[4:])
+            else:
+                break
+        else:
+            raise AssertionError("no server to ask")
+        try:
+            response.start_response(answer.head.status, answer.head.headers)
+        except BaseException:
+            answer.close()
+            raise
+        return answer
 
     def _checked(self, response: "RoutedResponse", result: Iterable[bytes]) -> Iterable[bytes]:
         """`result`, or what a table has put in its place; an app may name its status only when it is read."""
@@ -151,6 +201,11 @@ class RoutedResponse(EditedResponse):
         self.in_error = self.ours = False
         self.kept = (0, 0)
         self.replaced: Iterable[bytes] | None = None
+
+    def take_transforms(self) -> None:
+        """What the rules wanted done to the body so far."""
+        self.transforms += self.walk.transforms
+        self.walk.transforms = []
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
@@ -203,6 +258,10 @@ class _Watched:
     def close(self) -> None:
         """Close the app's result."""
         _close(self._result)
+
+
+def _is_extra(rule: Rule) -> bool:
+    return rule.action == "extra" or (rule.condition is not None and rule.condition.name == "incache")
 
 
 def _close(result: Iterable[bytes]) -> None:

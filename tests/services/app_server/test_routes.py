@@ -3,9 +3,11 @@
 import pytest
 
 from palatine.errors import ConfigError
+from palatine_app_server import route_extras
 from palatine_app_server.route_grammar import OPTIONS, Line, Routes, parse, parse_rule
 from palatine_app_server.route_policy import End, Walk
 from palatine_app_server.route_steps import Effect, Reply
+from palatine_app_server.upstream_address import Upstream
 
 ENVIRON = {
     "REQUEST_METHOD": "GET", "PATH_INFO": "/foo/bar", "QUERY_STRING": "a=1&b=two", "REQUEST_URI": "/foo/bar?a=1&b=two",
@@ -22,6 +24,33 @@ class Known:
 
     def value(self, function: str, key: str) -> str:
         return f"<{function} {key}>"
+
+    def __init__(self) -> None:
+        self.items: dict[tuple[str, str], bytes] = {
+            ("", "known"): b"value",
+            ("c", "number"): (-7).to_bytes(8, "little", signed=True),
+        }
+        self.done: list[tuple[object, ...]] = []
+        self.turns = 0
+
+    def cached(self, key: str, cache: str) -> bytes | None:
+        return self.items.get((cache, key))
+
+    def cache(self, verb: str, key: str, value: bytes | int, expires: int, cache: str) -> None:
+        self.done.append((verb, key, value, expires, cache))
+
+    def path(self, text: str) -> str:
+        return text
+
+    def say(self, text: str) -> None:
+        self.done.append(("say", text))
+
+    def modified(self, path: str) -> int | None:
+        return 1000 if path == "/file" else None
+
+    def turn(self) -> int:
+        self.turns += 1
+        return self.turns - 1
 
     def password_fits(self, authorization: str, secret: str) -> str:
         return "me" if (authorization, secret) == ("Basic good", "file") else ""
@@ -219,7 +248,7 @@ def test_tables() -> None:
         ("", "^/only", "a space and an action"),
         ("", "( log:x", "not a regular expression"),
         ("", "^/ log", "its name, a colon"),
-        ("", "^/ http:127.0.0.1:1", 'there is no action "http" here'),
+        ("", "^/ redis:127.0.0.1:1", 'there is no action "redis" here'),
         ("run", "logvar:x", "key=value"),
         ("run", "alarm:x", "an alarm, a space"),
         ("run", "basicauth:x", "realm,user:password"),
@@ -240,3 +269,78 @@ def test_lines_are_named() -> None:
 
     with pytest.raises(ConfigError, match=r"my\.ini:3: .*no action"):
         parse([Line("route-run", "nope:x", error)])
+
+
+def test_caches() -> None:
+    end, walk = walked(("", "^/foo/(.*) cache:key=known,content_type=text/x,content_encoding=gzip,nocl=1"))
+    assert (end, walk.reply) == (
+        End.BREAK,
+        Reply("200 OK", (("Content-Type", "text/x"), ("Content-Encoding", "gzip")), b"value"),
+    )
+    end, walk = walked(("run", "cache:key=${HTTP_HOST},mime=1"), ("run", "addvar:REACHED=1"))
+    assert (end, walk.environ["REACHED"]) == (End.THROUGH, "1")
+    _, walk = walked(
+        ("run", "cachevar:key=known,var=A"), ("run", "cachevar:key=number,name=c,var=B,num=1"),
+        ("run", "cachevar:key=none,var=C"), ("if", "incache:key=known addvar:IN=1"),
+        ("if-not", "incache:key=known,name=c addvar:OUT=1"),
+    )  # fmt: skip
+    assert [walk.environ.get(key) for key in ("A", "B", "C", "IN", "OUT")] == ["value", "-7", None, "1", "1"]
+    _, walk = walked(
+        ("run", "cacheset:key=${HTTP_HOST},value=${REMOTE_ADDR},expires=5,name=c"), ("run", "cacheinc:key=k"),
+        ("run", "cachemul:key=k"), ("run", "cachediv:key=k,value=${qs[a]}0"),
+    )  # fmt: skip
+    assert walk.world.done == [  # type: ignore[attr-defined]  # it is Known
+        ("set", "example.com", b"10.1.2.3", 5, "c"), ("inc", "k", 1, 0, ""), ("mul", "k", 2, 0, ""),
+        ("div", "k", 10, 0, ""),
+    ]  # fmt: skip
+
+
+def test_hashes() -> None:
+    # what uWSGI 2.0.31's own functions say of these keys
+    assert route_extras.djb33x("é/foo".encode()) == 0xE8CED7C6
+    assert route_extras.murmur2(b"/foo/bar") == 0xB50CEC22
+    assert route_extras.murmur2(b"abcde") == 0x0944EF56
+    rule = ("run", "hash:key=${PATH_INFO},var=NODE,items=a;b;c;")
+    _, walk = walked(rule)
+    assert walk.environ["NODE"] == "abc"[route_extras.djb33x(b"/foo/bar") % 3]
+    turn = ("run", "hash:key=x,var=NODE,algo=rr,items=a;b")
+    _, walk = walked(turn, ("run", "addvar:FIRST=${NODE}"), turn)
+    assert (walk.environ["FIRST"], walk.environ["NODE"]) == ("a", "b")
+
+
+def test_other_servers_and_dates() -> None:
+    end, walk = walked(("run", "http:${REMOTE_ADDR}:80,backend,/x"))
+    assert (end, walk.upstream) == (End.BREAK, Upstream("10.1.2.3:80", "http", "backend", "/x"))
+    _, walk = walked(("run", "uwsgi:/s/${HTTP_HOST}.sock,5,1,app"))
+    assert walk.upstream == Upstream("/s/example.com.sock", "uwsgi", modifiers=(5, 1), app="app")
+    end, walk = walked(("run", "uwsgi:,0,0"), ("run", "addvar:REACHED=1"))
+    assert (end, walk.upstream, walk.environ.get("REACHED")) == (End.THROUGH, None, None)
+    _, walk = walked(("run", "expires:file=/file,value=${qs[a]}0"), ("run", "expires:unix=5"))
+    assert walk.add == [("Expires", "<date 1010>"), ("Expires", "<date 5>")]
+
+
+def test_transforms_are_noted() -> None:
+    _, walk = walked(("run", "gzip:"), ("run", "toupper:"), ("run", "offload:"), ("run", "tofile:name=/a/../b"))
+    assert [type(transform).__name__ for transform in walk.transforms] == ["Gzip", "Upper"]
+    assert walk.world.done == [("say", "[uwsgi-route] tofile: '/a/../b' leads elsewhere")]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("action", "reason"),
+    [
+        ("cache:content_type=x", "needs key"),
+        ("cache:key=x,colour=y", "cache takes key"),
+        ("cachestore:key=x,name=c@other:1", "caches of other servers"),
+        ("hash:key=a,var=b,items=c,algo=md5", "unable to find hash algo"),
+        ("uwsgi:/s", "address,modifier1,modifier2"),
+        ("uwsgi:,5,0", "only Python apps"),
+        ("uwsgi:/s,300,0", "address,modifier1,modifier2"),
+        ("http:", "takes address"),
+        ("tofile:", "needs filename"),
+        ("rpc:x", "no action .rpc. here: use http: or uwsgi:"),
+        ("redis:x", "use cache: and cachestore:"),
+    ],
+)
+def test_extras_that_are_wrong(action: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        parse_rule("run", action)

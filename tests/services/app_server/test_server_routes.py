@@ -152,8 +152,8 @@ def test_passwords(programs: Runner) -> None:
 
 def test_a_wrong_route_is_one_line(programs: Runner) -> None:
     ini = programs.directory / "my.ini"
-    ini.write_text("[uwsgi]\nhttp-socket = 127.0.0.1:0\nroute = ^/ http:127.0.0.1:1\n")
+    ini.write_text("[uwsgi]\nhttp-socket = 127.0.0.1:0\nroute = ^/ redis:127.0.0.1:1\n")
     refused = run("palatine-app-server", str(ini), check=False)
     assert refused.returncode == 78
-    assert 'my.ini:3:1: unable to register route: there is no action "http" here' in refused.stderr
+    assert 'my.ini:3:1: unable to register route: there is no action "redis" here' in refused.stderr
     assert "Traceback" not in refused.stderr

@@ -11,8 +11,8 @@ from typing import Final
 
 import attrs
 
-from palatine.codec import ber, snmp_v3
-from palatine.codec.snmp import MAX_COMMUNITY, VersionError
+from palatine.codec import snmp_v3
+from palatine.codec.snmp import VersionError, read_community
 from palatine.errors import ProtocolError
 from palatine_snmp_agent.access_policy import HOST, Grant
 from palatine_snmp_agent.desk import Desk
@@ -74,7 +74,7 @@ class HostDoor:
     def answer(self, datagram: bytes, host: str) -> Verdict:
         """The verdict on one datagram of `host`."""
         try:
-            named = community_of(datagram)
+            _, named, _ = read_community(datagram)
         except VersionError:
             return self._gate.answer(datagram, self._desk) if snmp_v3.is_v3(datagram) else Verdict(BAD_VERSION)
         except ProtocolError:
@@ -113,16 +113,3 @@ def comes_from(host: str, networks: Sequence[Network]) -> bool:
     address = ip_address(host.partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None) or address
     return any(mapped in network for network in networks)
-
-
-def community_of(datagram: bytes) -> bytes:
-    """The community a message of v1 or v2c names. VersionError for another version, ProtocolError if it is none."""
-    end = len(datagram)
-    at, _ = ber.content(datagram, 0, end, ber.SEQUENCE)
-    version, at = ber.integer(datagram, at, end)
-    if not 0 <= version < snmp_v3.VERSION:
-        raise VersionError(f"SNMP version field {version}")
-    at, stop = ber.content(datagram, at, end, ber.OCTET_STRING)
-    if stop - at > MAX_COMMUNITY:
-        raise ProtocolError(f"community of {stop - at} octets")
-    return datagram[at:stop]

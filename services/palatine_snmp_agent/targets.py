@@ -15,6 +15,7 @@ import trio
 from palatine.codec import snmp, snmp_v3, usm
 from palatine.codec.ber import Oid, oid_arcs, parse_oid
 from palatine.codec.snmp_v3 import MessageV3, Scoped, Security
+from palatine.udp import open_udp
 from palatine_snmp_agent.engine import Engine
 from palatine_snmp_agent.notices import Notice, acknowledged, message_v2c, notification_pdu, trap_v1
 from palatine_snmp_agent.settings import Settings, TargetLine, UserLine, parse_address
@@ -72,16 +73,7 @@ class Target:
         return next(self._numbers) & snmp_v3.MAX_NUMBER
 
     async def _connected(self) -> trio.socket.SocketType:
-        host, port = parse_address(self.line.address)
-        found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-        family, kind, _, _, where = found[0]
-        sock = trio.socket.socket(family, kind)
-        try:
-            await sock.connect(where)
-        except BaseException:
-            sock.close()
-            raise
-        return sock
+        return await open_udp(*parse_address(self.line.address))
 
     def _trap(self, notice: Notice, sock: trio.socket.SocketType) -> bytes:
         community = self._community()

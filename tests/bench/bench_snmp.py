@@ -29,6 +29,7 @@ from palatine.codec import ber, snmp
 from palatine.codec.snmp import Body, Message, PduType, Varbind
 from running import Runner, Running, free_port, get, runner, session, wait_until
 from snmp_master import BASE, set_value, stand_in
+from snmpd import start_snmpd
 
 DEFAULTS = ("7", "4000")
 WINDOW = 16
@@ -86,7 +87,7 @@ def main() -> int:
     ):
         for number in range(1, 101):
             set_value(master.segment, number, snmp.COUNTER64, number)
-        servers = [start_agent(programs, master.port), start_snmpd(programs), *start_uwsgi(programs)]
+        servers = [start_agent(programs, master.port), front_snmpd(programs), *start_uwsgi(programs)]
         figures = measure(programs, servers, rounds, requests)
     report(servers, figures, rounds, requests)
     return 0
@@ -108,15 +109,10 @@ def start_agent(programs: Runner, port: int) -> Server:
     return Server("palatine", running, port, questions)
 
 
-def start_snmpd(programs: Runner) -> Server:
+def front_snmpd(programs: Runner) -> Server:
     port = free_port(socket.SOCK_DGRAM)
-    config = programs.directory / "snmpd.conf"
-    config.write_text(f"agentaddress udp:127.0.0.1:{port}\nrocommunity foo 127.0.0.1\ndontLogTCPWrappersConnects yes\n")
-    modules = "system_mib,snmp_mib,sysORTable,proxy,vacm_conf,vacm_context,snmp_community,usmConf"
-    running = programs.start(
-        "snmpd", "-f", "-LEe", "-C", "-c", str(config), "-I", modules,
-        environ={"MIBS": "", "SNMP_PERSISTENT_DIR": str(programs.directory / "snmpd")},
-    )  # fmt: skip
+    config = "rocommunity foo 127.0.0.1\ndontLogTCPWrappersConnects yes\n"
+    running = start_snmpd(programs, port, config, "snmp_mib")
     questions = {
         "GET, 1 name": Question(PduType.GET, [f"{SYSTEM}.3.0"]),
         IN_LOCK_STEP: Question(PduType.GET, [f"{SYSTEM}.3.0"]),

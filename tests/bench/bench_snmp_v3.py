@@ -22,6 +22,7 @@ from palatine_snmp_agent.scoped_pdu import write_pdu
 from palatine_snmp_agent.v3_peer import V3Peer
 from running import Runner, Running, free_port, runner, wait_until
 from snmp_master import BASE, stand_in
+from snmpd import start_snmpd
 
 DEFAULTS = ("7", "1500")
 USERS = {
@@ -88,7 +89,7 @@ def main() -> int:
         runner(Path(directory)) as programs,
         stand_in(programs.runtime) as master,
     ):
-        servers = [start_agent(programs, master.port), start_snmpd(programs)]
+        servers = [start_agent(programs, master.port), front_snmpd(programs)]
         print(f"CPU microseconds a GET, medians of {rounds} rounds of {requests} requests")
         for level in USERS:
             ours, theirs = measure(servers, level, rounds, requests)
@@ -108,15 +109,9 @@ def start_agent(programs: Runner, port: int) -> Server:
     return Server("palatine", running, port, f"{BASE}.1.1")
 
 
-def start_snmpd(programs: Runner) -> Server:
+def front_snmpd(programs: Runner) -> Server:
     port = free_port(socket.SOCK_DGRAM)
-    config = programs.directory / "snmpd.conf"
-    config.write_text(f"agentaddress udp:127.0.0.1:{port}\n{SNMPD}")
-    modules = "system_mib,snmp_mib,sysORTable,vacm_conf,vacm_context,usmConf,snmpv3mibs,snmpEngine,usmUser"
-    running = programs.start(
-        "snmpd", "-f", "-LEe", "-C", "-c", str(config), "-I", modules,
-        environ={"MIBS": "", "SNMP_PERSISTENT_DIR": str(programs.directory / "snmpd")},
-    )  # fmt: skip
+    running = start_snmpd(programs, port, SNMPD, "snmp_mib", "snmpv3mibs", "snmpEngine", "usmUser")
     server = Server("snmpd", running, port, "1.3.6.1.2.1.1.3.0")
     wait_until(lambda: Client(server, "authPriv").close() is None, "snmpd answers", 30)
     return server

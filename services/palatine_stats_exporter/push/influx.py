@@ -5,7 +5,6 @@ A sink never keeps a batch and never retries: it says what became of one attempt
 
 import errno
 import gzip
-import socket
 from collections.abc import Iterator
 from typing import Final, Protocol
 from urllib.parse import urlsplit
@@ -14,6 +13,7 @@ import httpx
 import structlog
 import trio
 
+from palatine.udp import open_udp
 from palatine_stats_exporter.push.http import Http
 from palatine_stats_exporter.push.retry_policy import Failed, Outcome, Sent
 from palatine_stats_exporter.push.settings import UDP_BYTES, Influx, InfluxV2
@@ -92,14 +92,14 @@ class UdpSink:
 
     def __init__(self, target: Influx) -> None:
         found = urlsplit(target.url)
-        self._address = (found.hostname, found.port)
+        self._address = (found.hostname or "", found.port or 0)
         self._socket: trio.socket.SocketType | None = None
 
     async def send(self, batch: bytes) -> Outcome:
         """Send a batch, whole lines to a datagram; what the kernel refuses is tried again from its beginning."""
         try:
             if self._socket is None:
-                self._socket = await self._connected()
+                self._socket = await open_udp(*self._address)
             for datagram in datagrams(gzip.decompress(batch), UDP_BYTES):
                 await self._socket.send(datagram)
         except OSError as error:
@@ -112,17 +112,6 @@ class UdpSink:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-
-    async def _connected(self) -> trio.socket.SocketType:
-        found = await trio.socket.getaddrinfo(*self._address, type=socket.SOCK_DGRAM)
-        family, kind, protocol, _, where = found[0]
-        sock = trio.socket.socket(family, kind, protocol)
-        try:
-            await sock.connect(where)
-        except BaseException:
-            sock.close()
-            raise
-        return sock
 
 
 def datagrams(lines: bytes, limit: int) -> Iterator[bytes]:

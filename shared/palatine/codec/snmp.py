@@ -168,12 +168,10 @@ class Envelope(NamedTuple):
     body: bytes
 
 
-def open_envelope(datagram: bytes) -> Envelope:
-    """The outer part of a datagram's message.
+def read_version(datagram: bytes) -> tuple[int, int]:
+    """A message's version field, of whatever version, and where the rest begins, which goes on to the datagram's end.
 
-    Raises:
-        VersionError: a message of another version.
-        ProtocolError: no SNMP message at all, or a v1 trap, which has no request-id.
+    ProtocolError where it is no SNMP message.
     """
     end = len(datagram)
     if end > MAX_DATAGRAM:
@@ -181,14 +179,33 @@ def open_envelope(datagram: bytes) -> Envelope:
     at, stop = ber.content(datagram, 0, end, ber.SEQUENCE)
     if stop != end:
         raise ProtocolError(f"{end - stop} octets after the message")
-    version, at = ber.integer(datagram, at, end)
+    return ber.integer(datagram, at, end)
+
+
+def read_community(datagram: bytes) -> tuple[int, bytes, int]:
+    """Version and community of a message of v1 or v2c, and where its PDU begins.
+
+    VersionError for another version, ProtocolError if it is no message or its community too long.
+    """
+    version, at = read_version(datagram)
     if not 0 <= version < _V3:
         raise VersionError(f"SNMP version field {version}")
-    at, stop = ber.content(datagram, at, end, ber.OCTET_STRING)
+    at, stop = ber.content(datagram, at, len(datagram), ber.OCTET_STRING)
     if stop - at > MAX_COMMUNITY:
         raise ProtocolError(f"community of {stop - at} octets")
-    community = datagram[at:stop]
-    pdu_type, at, stop = ber.element(datagram, stop, end)
+    return version, datagram[at:stop], stop
+
+
+def open_envelope(datagram: bytes) -> Envelope:
+    """The outer part of a datagram's message.
+
+    Raises:
+        VersionError: a message of another version.
+        ProtocolError: no SNMP message at all, or a v1 trap, which has no request-id.
+    """
+    version, community, at = read_community(datagram)
+    end = len(datagram)
+    pdu_type, at, stop = ber.element(datagram, at, end)
     if stop != end:
         raise ProtocolError(f"{end - stop} octets after the PDU")
     if pdu_type not in _PDU_TYPES:

@@ -7,7 +7,7 @@ plain. Only `ProtocolError` is raised, and nothing recurses.
 from typing import Final, NamedTuple
 
 from palatine.codec import ber
-from palatine.codec.snmp import MAX_DATAGRAM
+from palatine.codec.snmp import read_version
 from palatine.errors import ProtocolError
 
 VERSION: Final = 3
@@ -87,8 +87,7 @@ class Scoped(NamedTuple):
 def is_v3(datagram: bytes) -> bool:
     """Whether a datagram says of itself that it is SNMPv3; never raises."""
     try:
-        at, _ = ber.content(datagram, 0, len(datagram), ber.SEQUENCE)
-        version, _ = ber.integer(datagram, at, len(datagram))
+        version, _ = read_version(datagram)
     except ProtocolError:
         return False
     return version == VERSION
@@ -101,15 +100,10 @@ def read_message(datagram: bytes) -> MessageV3:
         UnknownModelError, InvalidFlagsError: a message all right, but none USM can serve.
         ProtocolError: no v3 message.
     """
-    end = len(datagram)
-    if end > MAX_DATAGRAM:
-        raise ProtocolError(f"datagram of {end} octets")
-    at, stop = ber.content(datagram, 0, end, ber.SEQUENCE)
-    if stop != end:
-        raise ProtocolError(f"{end - stop} octets after the message")
-    version, at = ber.integer(datagram, at, end)
+    version, at = read_version(datagram)
     if version != VERSION:
         raise ProtocolError(f"SNMP version field {version}")
+    end = len(datagram)
     at, stop = ber.content(datagram, at, end, ber.SEQUENCE)
     message_id, at = _number(datagram, at, stop)
     max_size, at = _number(datagram, at, stop)

@@ -17,6 +17,7 @@ from palatine.codec import snmp
 from palatine.counters import SegmentView
 from running import Runner, Running, free_port, run, wait_until
 from snmp_master import BASE, StandInMaster, set_requests, set_value, stand_in
+from snmpd import start_snmpd
 
 pytestmark = pytest.mark.interop
 QUIET = {**os.environ, "MIBS": ""}
@@ -144,10 +145,10 @@ def test_an_agent_that_ends_is_replaced_without_the_app_noticing(
     code = agent.stop(number)
     assert code == (-signal.SIGKILL if number == signal.SIGKILL else 0)
     set_requests(master.segment, 1, 41)
-    options = ["-v2c", "-cfoo", "-On", "-t8", "-r0", f"127.0.0.1:{master.port}", *names("1.1")]
+    options = ["-v2c", "-cfoo", "-On", "-t30", "-r0", f"127.0.0.1:{master.port}", *names("1.1")]
     with subprocess.Popen(["snmpget", *options], env=QUIET, stdout=subprocess.PIPE, text=True) as waiting:
         started(programs)
-        assert waiting.communicate(timeout=10)[0] == f".{BASE}.1.1 = Counter64: 42\n"
+        assert waiting.communicate(timeout=40)[0] == f".{BASE}.1.1 = Counter64: 42\n"
 
 
 def test_the_agent_may_start_before_any_instance(programs: Runner) -> None:
@@ -183,6 +184,7 @@ def test_replies_are_as_long_as_the_config_says_also_after_a_reload(
     config = tmp_path / "agent.yaml"
     config.write_text("max-reply: 8000\n")
     agent = programs.start("palatine-snmp-agent", "--config", str(config))
+    agent.wait_for("instance.serving")
 
     def rows() -> int:
         return tool("snmpbulkget", master.port, "-Cr100", *names("2"), tries=5).count("\n") + 1
@@ -214,17 +216,11 @@ def test_help_says_what_is_served(programs: Runner) -> None:
 
 
 @pytest.fixture
-def snmpd(programs: Runner, master: StandInMaster, tmp_path: Path) -> int:
+def snmpd(programs: Runner, master: StandInMaster) -> int:
     """snmpd on a port of its own, proxying to the app's socket; the port."""
     port = free_port(socket.SOCK_DGRAM)
     shipped = SNMPD_CONF.read_text().replace("127.0.0.1:2222", f"127.0.0.1:{master.port}")
-    config = tmp_path / "snmpd.conf"
-    config.write_text(f"agentaddress udp:127.0.0.1:{port}\nrocommunity front 127.0.0.1\n{shipped}")
-    modules = "system_mib,sysORTable,proxy,vacm_conf,vacm_context,snmp_community,usmConf"
-    programs.start(
-        "snmpd", "-f", "-Lo", "-C", "-c", str(config), "-I", modules,
-        environ={"MIBS": "", "SNMP_PERSISTENT_DIR": str(tmp_path / "snmpd")},
-    )  # fmt: skip
+    start_snmpd(programs, port, f"rocommunity front 127.0.0.1\n{shipped}")
     wait_until(lambda: "Timeout" not in tool("snmpget", port, ".1.3.6.1.2.1.1.3.0", community="front"), "snmpd answers")
     return port
 

@@ -149,7 +149,11 @@ def test_palatine_s_own_manager_asks_by_v3(host: Host, user: str, auth: str, pri
     protocols = (*(("-a", auth) if auth else ()), *(("-x", priv) if priv else ()))
     words = (f"127.0.0.1:{host.port}", "-u", user, *protocols, "--timeout", "5")
     environ = {**os.environ, **secrets}
-    assert "palInstanceUp.app = yes" in run("palatine", "snmp", "walk", *words, "palInstanceTable", env=environ).stdout
+    with SegmentView.open(host.ctl.with_name("seg")) as view:
+        whole = run("palatine", "snmp", "walk", *words, "palatine", env=environ).stdout
+        assert "palInstanceUp.app = yes" in whole
+        assert whole.count("\n") > 200  # eight steps and more, and the agent was asked once who it is
+        assert view.row("agent")["usm_unknown_engine_ids"] == 1
     asked_for = ("palatine", "snmp", "get", *words, "-n", "app", "uwsgiRequests", "uwsgiCustom.2", "uwsgiCustom.40")
     assert run(*asked_for, env=environ).stdout.splitlines() == [
         "uwsgiRequests = 1",

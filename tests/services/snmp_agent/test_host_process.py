@@ -11,6 +11,7 @@ from palatine.codec import snmp
 from palatine.schema.notifications import DEFAULT_BASE
 from running import Runner, Running, free_port, run, wait_until
 from snmp_master import set_requests, set_value, stand_in
+from snmpd import start_snmpd
 
 pytestmark = pytest.mark.interop
 
@@ -116,19 +117,13 @@ V3 = ("-l", "authPriv", "-u", "ops", "-a", "SHA", "-A", "authpassphrase", "-x", 
 
 
 @pytest.fixture
-def snmpd(programs: Runner, host: Host, tmp_path: Path) -> int:
+def snmpd(programs: Runner, host: Host) -> int:
     """snmpd on a port of its own, with seed 000's lines for the host's socket; the port."""
     port = free_port(socket.SOCK_DGRAM)
     shipped = (ROOT / "deploy" / "snmpd" / "snmpd.conf").read_text()
     shipped = shipped.replace("-c foo 127.0.0.1:2222", f"-c public 127.0.0.1:{host.port}")
     user = "createUser ops SHA authpassphrase AES privpassphrase\nrouser ops authPriv .1\n"
-    config = tmp_path / "snmpd.conf"
-    config.write_text(f"agentaddress udp:127.0.0.1:{port}\nrocommunity front 127.0.0.1\n{user}{shipped}")
-    modules = "system_mib,sysORTable,proxy,vacm_conf,vacm_context,snmp_community,usmConf,usmUser"
-    programs.start(
-        "snmpd", "-f", "-Lo", "-C", "-c", str(config), "-I", modules,
-        environ={"MIBS": "", "SNMP_PERSISTENT_DIR": str(tmp_path / "snmpd")},
-    )  # fmt: skip
+    start_snmpd(programs, port, f"rocommunity front 127.0.0.1\n{user}{shipped}", "usmUser")
     return port
 
 

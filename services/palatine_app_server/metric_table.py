@@ -21,6 +21,11 @@ _CORE_FIELDS: Final = (
     ("requests", 1), ("write_errors", 3), ("routed_requests", 4), ("static_requests", 5),
     ("offloaded_requests", 6), ("exceptions", 7), ("read_errors", 8),
 )  # fmt: skip
+#: Of all workers together: name, last part of the oid, kind, field.
+_TOTALS: Final = (
+    ("total_tx", 100, COUNTER, "tx"), ("total_rss", 101, GAUGE, "rss"), ("total_vsz", 102, GAUGE, "vsz"),
+    ("avg_response_time", 103, GAUGE, "avg_rt"), ("total_running_time", 104, COUNTER, "running_time"),
+)  # fmt: skip
 
 
 class Entry(NamedTuple):
@@ -61,6 +66,7 @@ def make(settings: MetricsSettings, processes: int, threads: int, sockets: int) 
     """The table of an instance; ConfigError for a child, alias or threshold that names no metric."""
     entries = [*_builtin(processes, threads if settings.cores else 0, threads, sockets)]
     rows = {entry.metric.name: row for row, entry in enumerate(entries)}
+    entries = [entry._replace(target=rows[entry.metric.alias]) if entry.metric.alias else entry for entry in entries]
     for metric in settings.declared:
         for name in (*metric.children, *([metric.alias] if metric.alias else ())):
             if name not in rows:
@@ -85,20 +91,16 @@ def _builtin(processes: int, cores: int, threads: int, sockets: int) -> Iterator
     yield _entry("core.busy_workers", "5.3", GAUGE, lambda facts: facts["collector"][0]["busy"])
     yield _entry("core.idle_workers", "5.4", GAUGE, lambda facts: facts["collector"][0]["idle"])
     yield _entry("core.overloaded", "5.5", COUNTER, lambda facts: facts["collector"][0]["overloaded"])
-    for name, oid, kind, field, mean in (
-        ("total_tx", 100, COUNTER, "tx", False), ("total_rss", 101, GAUGE, "rss", False),
-        ("total_vsz", 102, GAUGE, "vsz", False), ("avg_response_time", 103, GAUGE, "avg_rt", True),
-        ("total_running_time", 104, COUNTER, "running_time", False),
-    ):  # fmt: skip
-        yield _entry(f"core.{name}", f"5.{oid}", kind, _over_all(workers, threads, field, mean=mean))
     for worker in range(processes + 1):
         yield from _of_worker(worker, processes, threads)
         if worker:
             yield from _of_cores(worker, cores, threads)
+    for name, number, kind, field in _TOTALS:
+        yield _entry(f"core.{name}", f"5.{number}", kind, _over_all(workers, threads, field, mean=field == "avg_rt"))
     for number in range(sockets):
         yield _entry(f"socket.{number}.listen_queue", f"7.{number}.1", GAUGE, _field("sockets", number, "queue"))
-    for alias, metric, row in (("rss_size", "core.total_rss", 6), ("vsz_size", "core.total_vsz", 7)):
-        yield Entry(Metric(alias, kind=ALIAS, alias=metric), target=row)
+    for alias, metric in (("rss_size", "core.total_rss"), ("vsz_size", "core.total_vsz")):
+        yield Entry(Metric(alias, kind=ALIAS, alias=metric))
 
 
 def _of_worker(worker: int, processes: int, threads: int) -> Iterator[Entry]:
@@ -147,22 +149,24 @@ def _nothing(_facts: Facts) -> int:
 
 
 def _over(worker: int, threads: int, field: str, *, mean: bool = False) -> Source:
-    """The sum, or the mean, over the cores of a worker."""
+    """The sum over the cores of a worker, or the mean over those of them that have served."""
     rows = slice((worker - 1) * threads, worker * threads)
 
     def value(facts: Facts) -> int:
-        total = sum(core[field] for core in facts["cores"][rows])
-        return total // threads if mean else total
+        values = [core[field] for core in facts["cores"][rows]]
+        return sum(values) // max(1, len(values) - values.count(0)) if mean else sum(values)
 
     return value
 
 
 def _over_all(workers: range, threads: int, field: str, *, mean: bool = False) -> Source:
+    """The sum over all workers, or the mean of what `_over` says of each."""
+    each = [_over(worker, threads, field, mean=True) for worker in workers]
     table = "slots" if field in {"rss", "vsz"} else "cores"
-    count = len(workers) * (1 if table == "slots" else threads)
 
     def value(facts: Facts) -> int:
-        total = sum(row[field] for row in facts[table])
-        return total // count if mean else total
+        if mean:
+            return sum(one(facts) for one in each) // max(1, len(each))
+        return sum(row[field] for row in facts[table])
 
     return value

@@ -6,7 +6,9 @@ The app (4 workers, 2 ms of work a request) gets 200 requests a second at fixed 
 latency counts from the time a request was due, so a stall is not hidden by those waiting behind it. Phases: nobody
 scrapes; the same number of scrapes goes to a server that sends a constant ("decoy": what the scraping client itself
 costs a machine of few cores); the app's stats socket is scraped. Beside palatine the same is done with real uWSGI
-(`$PALATINE_BENCH_UWSGI`, or `uwsgi` on PATH), whose master is its stats server.
+(`$PALATINE_BENCH_UWSGI`, or `uwsgi` on PATH), whose master is its stats server. Latencies mean something on a machine
+that has nothing else to do; what holds on any is the last column, the on-CPU time of the master: a scrape that the
+app's processes hear of shows in it.
 """
 
 import contextlib
@@ -84,6 +86,11 @@ def latencies(port: int, seconds: float) -> list[float]:
     return found
 
 
+def on_cpu(pid: int) -> int:
+    """Nanoseconds a process has run."""
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in Path(f"/proc/{pid}/task").iterdir())
+
+
 @contextlib.contextmanager
 def python(script: str, *words: object) -> Iterator[None]:
     """A script of its own for as long."""
@@ -130,17 +137,20 @@ def main() -> None:
             stack.callback(process.send_signal, 2)
             wait_until(lambda port=port: len(latencies(port, 0.1)) > 0, f"{label}'s answers")
             wait_until(lambda stats=stats: socket.create_connection(("127.0.0.1", stats)).close() is None, "stats")
-            contestants[label] = port, stats
+            contestants[label] = process.pid, port, stats
         decoy = free_port()
         stack.enter_context(python(DECOY, decoy))
         found: dict[tuple[str, str], list[list[float]]] = {}
+        masters: dict[tuple[str, str], list[float]] = {}
         for _ in range(rounds):
-            for label, (port, stats) in contestants.items():
+            for label, (pid, port, stats) in contestants.items():
                 phases = [("nobody", 0), ("decoy", decoy), ("scraped", stats)]
                 for what, target in random.sample(phases, len(phases)):
                     with python(SCRAPER, target, SCRAPES) if target else contextlib.nullcontext():
                         time.sleep(0.3)  # its start is not what is measured
+                        before = on_cpu(pid)
                         found.setdefault((label, what), []).append(latencies(port, seconds))
+                        masters.setdefault((label, what), []).append((on_cpu(pid) - before) / seconds / 1000)
         for (label, what), phases in found.items():
             figures = [statistics.median(percentile(times, share) for times in phases) for share in (0.5, 0.99)]
             quiet = min(percentile(times, 0.99) for times in phases)
@@ -149,7 +159,8 @@ def main() -> None:
                 for times, base in zip(phases, found[label, "decoy"], strict=True)
             )
             p99 = f"p99 {figures[1]:6.2f} ms (best phase {quiet:5.2f}), {ratio:.2f} of the decoy's"
-            print(f"{label:9} {what:8} median {figures[0]:6.2f} ms  {p99}")
+            cpu = statistics.median(masters[label, what])
+            print(f"{label:9} {what:8} median {figures[0]:6.2f} ms  {p99}  master {cpu:6.0f} us/s")
 
 
 if __name__ == "__main__":

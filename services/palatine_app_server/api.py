@@ -3,6 +3,7 @@
 It holds nothing but references to the worker's segment, the channel to the master and the app's registered handlers.
 """
 
+import atexit
 import os
 import socket
 import sys
@@ -60,6 +61,9 @@ class ApiSettings(NamedTuple):
     harakiri_seconds: int = 0
     pidfile: str = ""
     websockets: WebsocketSettings = WebsocketSettings()
+    mode: str = ""
+    runs_atexit: bool = True
+    tears_down: bool = True  # Python's own functions at exit, too
 
 
 class Api:
@@ -104,6 +108,11 @@ class Api:
             except Exception:  # noqa: BLE001 - the app's; uWSGI prints it and serves on
                 print_exc()
 
+    def after_request_hook(self) -> tuple[Callable[[], Any], ...]:
+        """What the app has assigned to `uwsgi.after_req_hook`, or nothing."""
+        hook = getattr(self.module, "after_req_hook", None)
+        return (hook,) if callable(hook) else ()
+
     def run_signal(self, number: int) -> None:
         """Run the handler registered for a uWSGI signal."""
         self._signals.run(number)
@@ -113,13 +122,17 @@ class Api:
         return self._mules.take(message, getattr(self.module, "mule_msg_hook", None))
 
     def run_atexit(self) -> None:
-        """Call what the app assigned to `uwsgi.atexit`."""
+        """Call what the app assigned to `uwsgi.atexit`, then what it registered with Python."""
+        if not self._settings.runs_atexit:
+            return
         callback = getattr(self.module, "atexit", None)
         if callable(callback):
             try:
                 callback()
             except Exception:  # noqa: BLE001 - the app's: the process ends all the same
                 print_exc()
+        if self._settings.tears_down:
+            atexit._run_exitfuncs()  # noqa: SLF001 - os._exit would skip them, sys.exit would wait for the app's threads
 
     def total_requests(self) -> int:
         """Requests of all workers, both generations."""
@@ -178,6 +191,8 @@ class Api:
         offered |= _without_caches()
         if self._stores is not None:
             offered |= _stored(self._stores, frozenset(settings.quiet_caches))
+        if settings.mode:
+            offered["mode"] = os.fsencode(settings.mode)
         for name, value in offered.items():
             setattr(module, name, value)
         return module

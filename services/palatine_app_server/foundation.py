@@ -8,14 +8,14 @@ import errno
 import grp
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from palatine import __version__, places
 from palatine.counters import Segment
 from palatine.errors import ConfigError
 from palatine.schema import INSTANCE
-from palatine_app_server import commons, hooks, linux, log_opening, privileges, sockets
+from palatine_app_server import commons, gates, hooks, limits, linux, log_opening, privileges, sockets
 from palatine_app_server.instance import Place
 from palatine_app_server.log_sinks import FileSink, Sink
 from palatine_app_server.logs import Logs
@@ -66,31 +66,80 @@ def open_log(settings: AppSettings, *, begun: bool) -> Sink:
     return log
 
 
-def drop_privileges(settings: AppSettings, place: Place) -> None:
-    """Become the user and group the config names; the instance's directory goes with us."""
-    for moment in ("pre-jail", "post-jail", "in-jail", "as-root"):
-        hooks.run(settings.process.hooks_at(moment), moment)
-    _drop(settings, place)
-    hooks.run(settings.process.hooks_at("as-user"), "as-user")
+def drop_privileges(settings: AppSettings, place: Place, bound: Sockets, argv: Sequence[str]) -> None:
+    """Become the user and group the config names, or only step down to them; the instance's directory goes with us."""
+    process, start = settings.process, settings.process.start
+    for lock in start.late_locks:
+        gates.hold(lock)
+    limits.put_on(start.limits)
+    _become_another(start.patches.privileged, argv, bound)
+    for moment in ("pre-jail", "post-jail", "in-jail"):
+        hooks.run(process.hooks_at(moment), moment)
+    _write_files(start.files)
+    if start.steps_down:
+        _own_directory(settings, place)
+        rights = process.rights
+        if not rights.master_as_root:
+            privileges.step_down(settings.uid, settings.gid, rights.additional_gids, init_groups=_account(settings))
+    else:
+        for gate in start.gates:
+            gates.wait(gate)
+        hooks.run(process.hooks_at("as-root"), "as-root")
+        _own_directory(settings, place)
+        if not process.rights.master_as_root:
+            become_app(settings)
+        hooks.run(process.hooks_at("as-user"), "as-user")
+        _become_another(start.patches.unprivileged, argv, bound)
+    for gate in start.app_gates:
+        gates.wait(gate)
 
 
-def _drop(settings: AppSettings, place: Place) -> None:
+def _own_directory(settings: AppSettings, place: Place) -> None:
     uid, gid = ids(settings.uid, settings.gid)
-    if uid is None and gid is None:
+    if os.geteuid() != 0 or (uid is None and gid is None):
         return
-    if os.geteuid() == 0:
-        os.chown(place.directory, -1 if uid is None else uid, _palatine_group(gid))
-        if place.private:
-            os.chown(place.runtime, -1 if uid is None else uid, -1 if gid is None else gid)
-    if not settings.process.rights.master_as_root:
-        become_app(settings)
+    os.chown(place.directory, -1 if uid is None else uid, _palatine_group(gid))
+    if place.private:
+        os.chown(place.runtime, -1 if uid is None else uid, -1 if gid is None else gid)
+
+
+def _write_files(files: Sequence[tuple[str, str]]) -> None:
+    for path, text in files:
+        try:
+            with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
+                file.write(f"{text}\n")
+        except OSError as error:
+            raise ConfigError(f"file-write {path}: {error.strerror}") from error
+
+
+def _become_another(program: Sequence[str], argv: Sequence[str], bound: Sockets) -> None:
+    """Execute `program` in our place, with our words where it has none, and with every socket we have bound."""
+    if not program:
+        return
+    for one in (*bound.requests, *bound.offered):
+        one.socket.set_inheritable(True)
+    words = [*program, *argv] if len(program) == 1 else list(program)
+    try:
+        os.execvp(words[0], words)  # noqa: S606 - no shell wanted
+    except OSError as error:
+        raise ConfigError(f"execvp(): {error.strerror}: {words[0]}") from error
+
+
+def _account(settings: AppSettings) -> bool:
+    """Whether the groups of the user's account are wanted."""
+    return settings.process.rights.init_groups and bool(settings.uid) and not settings.uid.isdigit()
 
 
 def become_app(settings: AppSettings) -> None:
     """Take the rights of the app, for ever: the master, or with master-as-root each zygote."""
-    rights = settings.process.rights
-    named = bool(settings.uid) and not settings.uid.isdigit()
-    privileges.become(settings.uid, settings.gid, rights.additional_gids, init_groups=rights.init_groups and named)
+    rights, capabilities = settings.process.rights, settings.process.start.capabilities
+    try:
+        privileges.become(
+            settings.uid, settings.gid, rights.additional_gids,
+            init_groups=_account(settings), capabilities=capabilities,
+        )  # fmt: skip
+    except OSError as error:
+        raise ConfigError(f"the rights of uid, gid or cap cannot be taken: {error.strerror}") from error
     if settings.life.memory_report:
         linux.stay_dumpable()  # the master reads its workers' shares
 

@@ -3,21 +3,33 @@
 A hook waits for what it starts, so in the master only the moments before it serves use `run`.
 """
 
+import errno
 import os
 import re
+import socket
 import stat
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from palatine.errors import ConfigError, PalatineError
+from palatine_app_server import gates
+from palatine_app_server.gates import Gate, GateError
 
 #: The moments of `hook-MOMENT` and, but for the later ones, `exec-MOMENT`.
 MOMENTS: Final = (
     "asap", "pre-jail", "post-jail", "in-jail", "as-root", "as-user", "as-user-atexit", "pre-app", "post-app",
-    "post-fork", "accepting", "accepting1", "accepting-once", "accepting1-once", "master-start",
+    "post-fork", "accepting", "accepting1", "accepting-once", "accepting1-once", "master-start", "as-mule",
+    "emperor-stop", "emperor-reload", "emperor-lost",
 )  # fmt: skip
 EXEC_MOMENTS: Final = frozenset(MOMENTS[:9])
+#: Of mount-MOMENT and umount-MOMENT.
+MOUNT_MOMENTS: Final = MOMENTS[:5]
+#: Of call-MOMENT; those before would call C functions.
+CALL_MOMENTS: Final = frozenset({"pre-app", "post-app"})
+#: Where the app's modules are loaded, so that Python functions can be called.
+PYTHON_MOMENTS: Final = frozenset({*MOMENTS[7:14], "as-mule"})
 #: What `unix_signal:N FUNCTION` may name: uWSGI's C functions, and what they mean here.
 SIGNAL_ORDERS: Final[Mapping[str, str]] = {
     "gracefully_kill_them_all": "drain",
@@ -29,6 +41,9 @@ SIGNAL_ORDERS: Final[Mapping[str, str]] = {
 
 #: It knows alarms and signals; other processes and moments do not.
 _OF_THE_MASTER: Final = frozenset({"unix_signal", "alarm"})
+#: uWSGI calls C functions by these; here they call Python's.
+_CALLS: Final = frozenset({"call", "callret", "callint", "callintret"})
+SHELL: Final = "/bin/sh"
 
 
 class HookError(PalatineError):
@@ -36,10 +51,12 @@ class HookError(PalatineError):
 
 
 class Hook(NamedTuple):
-    """One hook; `text` is what the config says."""
+    """One hook; `text` is what the config says. The log does not show a private one; `shell` runs its command."""
 
     verb: str
     argument: str
+    shell: str = SHELL
+    private: bool = False
 
     @property
     def text(self) -> str:
@@ -47,18 +64,30 @@ class Hook(NamedTuple):
         return f"{self.verb}:{self.argument}"
 
 
-def parse(text: str) -> Hook:
-    """`verb:argument`; ConfigError for another form or a verb nobody knows."""
+def parse(text: str, moment: str, shell: str = SHELL) -> Hook:
+    """`verb:argument` or `!verb:argument`; ConfigError for another form, and for what cannot be done at `moment`."""
     verb, colon, argument = text.partition(":")
+    private = verb.startswith("!")
+    verb = verb.removeprefix("!")
     if not colon:
         raise ConfigError("invalid hook syntax, must be hook:args")
-    if verb not in VERBS and verb not in _OF_THE_MASTER:
+    if verb in {"rpc", "retryrpc"}:
+        raise ConfigError(f"{verb}: there is no rpc: use exec with curl")
+    if verb not in VERBS and verb not in _OF_THE_MASTER and verb not in _CALLS:
         raise ConfigError(f"hook action not found: {verb}")
+    if verb in _CALLS and (moment not in PYTHON_MOMENTS or not set(argument.partition(" ")[0]) & {".", ":"}):
+        raise ConfigError(
+            f"{verb} takes MODULE:FUNCTION, a Python function, from pre-app on: C functions cannot be called; use exec"
+        )
+    if verb in {"mount", "umount"}:
+        from palatine_app_server import filesystems
+
+        filesystems.check(verb, argument)
     if verb == "unix_signal":
         number, _, function = argument.partition(" ")
         if not number.isdigit() or function.strip() not in SIGNAL_ORDERS:
             raise ConfigError(f"unix_signal takes a number and one of {', '.join(SIGNAL_ORDERS)}, not {argument!r}")
-    return Hook(verb, argument)
+    return Hook(verb, argument, shell, private)
 
 
 def run(hooks: Sequence[Hook], moment: str) -> None:
@@ -66,21 +95,36 @@ def run(hooks: Sequence[Hook], moment: str) -> None:
     for hook in hooks:
         if hook.verb in _OF_THE_MASTER:
             raise HookError(f"FATAL hook failed: {hook.text}: only hook-master-start and hook-touch can do that")
-        said = f'"{hook.argument}"' if hook.verb == "exec" else f'"{hook.text}"'
+        said = "--- PRIVATE HOOK ---" if hook.private else f'"{hook.argument if hook.verb == "exec" else hook.text}"'
         sys.stderr.write(f"running {said} ({moment.replace('-', ' ', 1) if 'as-' in moment else moment})...\n")
         sys.stderr.flush()
         try:
-            VERBS[hook.verb](hook.argument)
-        except (OSError, ValueError, KeyError, HookError) as error:
-            raise HookError(f"FATAL hook failed, destroying instance: {hook.text}: {error}") from error
+            _do(hook)
+        except (OSError, ValueError, KeyError, HookError, ConfigError) as error:
+            shown = "a private hook" if hook.private else hook.text
+            raise HookError(f"FATAL hook failed, destroying instance: {shown}: {error}") from error
 
 
-def _execute(argument: str) -> None:
+def _do(hook: Hook) -> None:
+    if hook.verb in {"exec", "safeexec"}:
+        _execute(hook)
+    elif hook.verb in _CALLS:
+        from palatine_app_server import python_calls
+
+        python_calls.call(hook.verb, hook.argument)
+    else:
+        VERBS[hook.verb](hook.argument)
+
+
+def _execute(hook: Hook) -> None:
     import subprocess  # rarely needed, and half a megabyte
 
-    code = subprocess.run(["/bin/sh", "-c", argument], stdin=subprocess.DEVNULL, check=False).returncode
+    code = subprocess.run([hook.shell, "-c", hook.argument], stdin=subprocess.DEVNULL, check=False).returncode
     if code:
-        raise HookError(f'command "{argument}" exited with non-zero code: {code}')
+        text = f'command "{hook.argument}" exited with non-zero code: {code}'
+        if hook.verb == "exec":
+            raise HookError(text)
+        sys.stderr.write(f"{text}\n")
 
 
 def _write(mode: int, end: str) -> Callable[[str], None]:
@@ -136,6 +180,44 @@ def _print(end: str) -> Callable[[str], None]:
     return say
 
 
+def _mount(argument: str) -> None:
+    from palatine_app_server import filesystems
+
+    filesystems.mount(argument)
+
+
+def _unmount(argument: str) -> None:
+    from palatine_app_server import filesystems
+
+    filesystems.unmount(argument)
+
+
+def _wait_for(kind: str) -> Callable[[str], None]:
+    def wait(name: str) -> None:
+        try:
+            gates.wait(Gate(kind, name))
+        except GateError as error:
+            raise HookError(str(error)) from error
+
+    return wait
+
+
+def _write_when_read(argument: str) -> None:
+    """Wait until somebody reads the FIFO, as long as that takes."""
+    path, _ = _two(argument)
+    while True:
+        sys.stderr.write(f"waiting for {path} ...\n")
+        sys.stderr.flush()
+        try:
+            _write(os.O_NONBLOCK, "")(argument)
+        except OSError as error:
+            if error.errno not in {errno.ENXIO, errno.ENOENT, errno.ENODEV}:
+                raise
+        else:
+            return
+        time.sleep(1)
+
+
 def _exit(argument: str) -> None:
     os._exit(int(argument or "0"))
 
@@ -144,8 +226,8 @@ _NEW: Final = os.O_CREAT | os.O_TRUNC
 _MORE: Final = os.O_CREAT | os.O_APPEND
 
 VERBS: Final[Mapping[str, Callable[[str], None]]] = {
-    "exec": _execute,
-    "safeexec": _execute,
+    "exec": lambda _command: None,  # known by name: a command needs its shell
+    "safeexec": lambda _command: None,
     "cd": os.chdir,
     "chdir": os.chdir,
     "mkdir": os.mkdir,
@@ -167,4 +249,12 @@ VERBS: Final[Mapping[str, Callable[[str], None]]] = {
     "println": _print("\n"),
     "log": _print("\n"),
     "exit": _exit,
+    "mount": _mount,
+    "umount": _unmount,
+    "hostname": socket.sethostname,
+    "wait_for_fs": _wait_for("fs"),
+    "wait_for_file": _wait_for("file"),
+    "wait_for_dir": _wait_for("dir"),
+    "wait_for_socket": _wait_for("socket"),
+    "spinningfifo": _write_when_read,
 }

@@ -88,7 +88,7 @@ class Master:
         log = foundation.open_log(settings, begun=self._succeeds)
         foundation.make_spools(settings, words.cwd)
         pid_files.write(settings.process.early_pidfiles, _say_early)
-        foundation.drop_privileges(settings, place)
+        foundation.drop_privileges(settings, place, self._sockets, words.argv)
         self._segment = foundation.make_segment(settings, place, self._sockets, words.cwd)
         self._logs = Logs(settings.log, settings.alarms, self._segment, settings.processes, log)
         self._commons = commons.make(settings, words.cwd, place.directory / "lock", self._takes_requests)
@@ -132,13 +132,14 @@ class Master:
         self._parts += optional_parts.chosen(
             settings, self._segment, self._logs,
             commons=self._commons, orders=self._orders, crew=self._crew, environ=self._app_environ(settings),
-            cwd=self._words.cwd, raise_alarm=self._raise, loop=self._loop,
+            cwd=self._words.cwd, raise_alarm=self._raise, loop=self._loop, emperor=self._emperor,
         )  # fmt: skip
         standing = StandingOrders(
             settings.process, self._orders, self._scaling, self._logs, self._loop,
             deliver=self._deliver, alarm=self._raise, emperor=self._emperor, environ=self._app_environ(settings),
         )  # fmt: skip
         self._parts.append(standing)
+        self._orders.at = standing.at
         inquiries = Inquiries(
             settings, place, self._logs, self._sockets,
             actions=self._actions, orders=self._orders, workforce=self._workforce, total_requests=self._total_requests,

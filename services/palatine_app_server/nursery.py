@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from palatine import exits
-from palatine_app_server import channel, zygote
+from palatine_app_server import channel, privileges, zygote
 from palatine_app_server.logs import Logs
 from palatine_app_server.loop import Loop
 
@@ -97,7 +97,7 @@ class Nursery:
         """Kill it: it may be importing. What it has forked is heard of when it is reaped; False where there is none."""
         gone = self._zygotes.get(generation)
         if gone is not None:
-            os.kill(gone.pid, signal.SIGKILL)
+            privileges.kill(gone.pid, signal.SIGKILL)
         return gone is not None
 
     def bury(self, generation: int) -> int:

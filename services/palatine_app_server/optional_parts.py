@@ -12,6 +12,7 @@ from palatine_app_server.orders import Orders
 from palatine_app_server.part import Part
 from palatine_app_server.settings import AppSettings
 from palatine_app_server.touches import Touch, Touches
+from palatine_app_server.vassal import EmperorPipe
 
 
 def chosen(
@@ -25,6 +26,7 @@ def chosen(
     environ: Mapping[str, str],
     cwd: str,
     loop: Loop,
+    emperor: EmperorPipe | None,
     raise_alarm: Callable[[str, str, str], None],
 ) -> Iterator[Part]:
     """Those `settings` ask for; what they start gets the app's `environ`, and paths begin in `cwd`."""
@@ -39,6 +41,7 @@ def chosen(
         from palatine_app_server.alarm_fds import AlarmFds
 
         yield AlarmFds(settings.process.fd_alarms, loop, raise_alarm, logs.say)
+    yield from _posts(settings, logs, orders, emperor, loop)
     features = settings.features
     aides = [*(Touch(path, MULE) for path in features.mules.touches)]
     aides += [Touch(path, SPOOLER) for path in features.spoolers.touches]
@@ -67,3 +70,20 @@ def chosen(
         from palatine_app_server import sweeper
 
         yield sweeper.of(features, stores, segment, logs.say)
+
+
+def _posts(
+    settings: AppSettings, logs: Logs, orders: Orders, emperor: EmperorPipe | None, loop: Loop
+) -> Iterator[Part]:
+    start = settings.process.start
+    if not (start.mountpoints or start.note_socket or start.heartbeat):
+        return
+    from palatine_app_server import watch_posts
+
+    if start.mountpoints:
+        seconds = float(settings.life.check_seconds)
+        yield watch_posts.MountWatch(start.mountpoints, seconds, orders.stop_now, logs.say_dated)
+    if start.note_socket:
+        yield watch_posts.Notes(start.note_socket, loop, logs.say_dated)
+    if start.heartbeat and emperor is not None:
+        yield watch_posts.Heartbeat(emperor, start.heartbeat)

@@ -46,6 +46,7 @@ class Orders:
         self._count = count
         self._total_requests = total_requests
         self._draining = False
+        self.at: Callable[[str], None] = lambda _moment: None  # runs the hooks of emperor-stop and its kin
 
     @property
     def gentle(self) -> bool:
@@ -143,9 +144,11 @@ class Orders:
         for order in self._emperor.hear():
             if order is Order.LOST:
                 self._logs.say("lost connection with my emperor !!!")
+                self.at("emperor-lost")
                 self.stop_now()
                 return False
             self._logs.say_dated(f"received message {order.value} from emperor")
+            self.at("emperor-reload" if order is Order.RELOAD else "emperor-stop")
             actions: dict[Order, Callable[[], object]] = {
                 Order.STOP: self.stop_now,
                 Order.GRACEFUL_STOP: self.drain,

@@ -3,6 +3,7 @@
 Read with the rest of the settings; ConfigError names the line that is wrong.
 """
 
+import os
 import signal
 from collections.abc import Mapping
 from typing import Final, NamedTuple
@@ -10,10 +11,11 @@ from typing import Final, NamedTuple
 from palatine.codec import alarm_grammar
 from palatine.config import Config, Option
 from palatine.errors import ConfigError
-from palatine_app_server import attached_settings, hooks
+from palatine_app_server import attached_settings, hooks, start_settings
 from palatine_app_server.alarm_fds import FdAlarm
 from palatine_app_server.attached_settings import DaemonWish
-from palatine_app_server.hooks import EXEC_MOMENTS, MOMENTS, Hook
+from palatine_app_server.hooks import CALL_MOMENTS, EXEC_MOMENTS, MOMENTS, MOUNT_MOMENTS, SHELL, Hook
+from palatine_app_server.start_settings import StartSettings
 from palatine_app_server.titles import TitleSettings
 from palatine_app_server.touches import Touch
 
@@ -61,6 +63,8 @@ class ProcessSettings(NamedTuple):
     harakiri: HarakiriSettings = HarakiriSettings()
     daemons: tuple[DaemonWish, ...] = ()
     rights: Rights = Rights()
+    start: StartSettings = StartSettings()
+    shell: str = SHELL  # binsh
     background: str = ""  # where a detached instance logs
     background_waits: bool = False  # daemonize2: until it serves
 
@@ -111,6 +115,8 @@ def read(config: Config) -> ProcessSettings:
         ),
         daemons=attached_settings.read(config),
         rights=_rights(config),
+        start=start_settings.read(config),
+        shell=_shell(config),
         background=settings.text("daemonize", "") or settings.text("daemonize2", "") or "",
         background_waits=settings.given("daemonize") is None,
     )
@@ -158,7 +164,7 @@ def _touches(config: Config) -> tuple[Touch, ...]:
     for option in config.settings.items("hook-touch"):
         path, _, text = (option.value or "").partition(" ")
         try:
-            hooks.parse(text)
+            hooks.parse(text, "touch", _shell(config))
         except ConfigError as error:
             raise option.origin.error(f"hook-touch takes a file and a hook: {error.message}") from error
         found.append(Touch(path, "hook", text))
@@ -177,19 +183,36 @@ def _touch(config: Config, name: str, order: str, value: str) -> Touch:
 
 
 def _hooks(config: Config) -> dict[str, tuple[Hook, ...]]:
+    """In uWSGI's order: hooks, mounts, commands, functions."""
+    shell = _shell(config)
     found: dict[str, tuple[Hook, ...]] = {}
     for moment in MOMENTS:
-        wanted = []
-        for option in config.settings.items(f"hook-{moment}"):
-            try:
-                wanted.append(hooks.parse(option.value or ""))
-            except ConfigError as error:
-                raise option.origin.error(f"{option.name}: {error.message}") from error
+        wanted = _hooks_of(config, f"hook-{moment}", moment, "", shell)
+        if moment in MOUNT_MOMENTS:
+            wanted += _hooks_of(config, f"mount-{moment}", moment, "mount:", shell)
+            wanted += _hooks_of(config, f"umount-{moment}", moment, "umount:", shell)
         if moment in EXEC_MOMENTS:
-            wanted += [Hook("exec", value) for value in _values(config, f"exec-{moment}")]
+            wanted += _hooks_of(config, f"exec-{moment}", moment, "exec:", shell)
+        if moment in CALL_MOMENTS:
+            wanted += _hooks_of(config, f"call-{moment}", moment, "call:", shell)
         if wanted:
             found[moment] = tuple(wanted)
     return found
+
+
+def _hooks_of(config: Config, name: str, moment: str, verb: str, shell: str) -> list[Hook]:
+    wanted = []
+    for option in config.settings.items(name):
+        try:
+            wanted.append(hooks.parse(f"{verb}{option.value or ''}", moment, shell))
+        except ConfigError as error:
+            raise option.origin.error(f"{option.name}: {error.message}") from error
+    return wanted
+
+
+def _shell(config: Config) -> str:
+    """The first of binsh that can be executed."""
+    return next((path for path in _values(config, "binsh") if os.access(path, os.X_OK)), SHELL)
 
 
 def _values(config: Config, name: str) -> tuple[str, ...]:

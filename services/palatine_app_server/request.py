@@ -46,6 +46,7 @@ class WorkerSettings(NamedTuple):
     request_log: RequestLogSettings = RequestLogSettings()
     request_log_fd: int = 2
     catch_exceptions: bool = False  # the client sees the traceback
+    after_request: tuple[Callable[[], Any], ...] = ()  # the app's functions, called when a request has been answered
 
 
 class Core:
@@ -110,6 +111,9 @@ class Requests:
     ) -> None:
         self._settings = settings
         self._recycling = recycling
+        self._done: Callable[[], None] | None = recycling.request_done if recycling is not None else None
+        if settings.after_request:
+            self._done = self._run_hooks
         self._handler = app if isinstance(app, Handler) else None
         self._app = None if isinstance(app, Handler) else app
         self._respond = Response if self._handler is None else self._handler.respond
@@ -200,9 +204,18 @@ class Requests:
             self._log(core, connection.environ, response, started_us, micros)
         if alive:
             connection.finish(ended)
+        if self._done is not None:
+            self._done()
+        return alive
+
+    def _run_hooks(self) -> None:
+        for hook in self._settings.after_request:
+            try:
+                hook()
+            except BaseException:  # noqa: BLE001 - the app's, as its requests are
+                _print_exception()
         if self._recycling is not None:
             self._recycling.request_done()
-        return alive
 
     def refuse_overdue(self) -> None:
         """Harakiri: tell the clients of overdue requests that no answer will come. Runs in a signal handler."""

@@ -14,7 +14,17 @@ from palatine.codec import emperor_pipe
 from palatine.config.effects import NOT_YET, REFUSED
 from palatine.config.show import resolved, show
 from palatine.errors import ConfigError, PalatineError
-from palatine_app_server import background, commands, instance, master, settings, socket_settings, sockets, succession
+from palatine_app_server import (
+    background,
+    commands,
+    gates,
+    instance,
+    master,
+    settings,
+    socket_settings,
+    sockets,
+    succession,
+)
 from palatine_app_server.socket_settings import SocketWish
 from palatine_app_server.succession import Words
 from palatine_app_server.vassal import EmperorPipe
@@ -84,13 +94,17 @@ def _serve(words: Words, read: config.Config) -> int:
         return exits.OK
     successor = succession.VARIABLE in words.environ
     wanted = _settings(words, read, successor=successor)
+    start = wanted.process.start
+    _enter(start.directory)
+    for lock in start.locks:
+        gates.hold(lock)
     if wanted.process.background and not successor and emperor_pipe.FD_VARIABLE not in words.environ:
         environ = dict(words.environ)
         code = background.detach(environ, wanted.log.logto, wait=wanted.process.background_waits)
         if code is not None:
             return code
         words = words._replace(environ=environ)
-    _enter(wanted.app.chdir)
+    _enter("" if start.jail.has_root else wanted.app.chdir)
     place = instance.settle(
         wanted.name,
         wanted.runtime_dir,

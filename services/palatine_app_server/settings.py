@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 from palatine.codec import alarm_grammar
 from palatine.codec.push_grammar import Wish
 from palatine.config import Config
+from palatine.config.files import read_envdir
 from palatine.errors import ConfigError
 from palatine_app_server import (
     app_settings,
@@ -64,6 +65,7 @@ class AppSettings(NamedTuple):
     listen: int
     master: bool
     lazy_apps: bool
+    mode: str
     need_app: bool
     app: AppSource
     front: FrontSettings
@@ -107,6 +109,7 @@ def read(config: Config) -> AppSettings:
     """The settings of `config`; ConfigError names the line that is wrong."""
     settings = config.settings
     threads = settings.integer("threads", 1, minimum=1, maximum=MOST_THREADS)
+    envdir = [item for directory in _values(config, "envdir") for item in read_envdir(directory).items()]
     processes = settings.integer("processes", 1, minimum=1, maximum=MOST_PROCESSES)
     return AppSettings(
         sockets=socket_settings.read_sockets(config),
@@ -130,6 +133,7 @@ def read(config: Config) -> AppSettings:
         master=settings.flag("master"),
         lazy_apps=settings.flag("lazy-apps") or settings.flag("lazy"),
         need_app=settings.flag("need-app"),
+        mode=_text(config, "mode"),
         app=app_settings.read(config),
         front=front_settings.read(config),
         catch_exceptions=settings.flag("catch-exceptions"),
@@ -138,8 +142,8 @@ def read(config: Config) -> AppSettings:
         mercy_seconds=settings.integer("worker-reload-mercy", settings.integer("reload-mercy", DEFAULT_MERCY_SECONDS)),
         uid=_text(config, "uid"),
         gid=_text(config, "gid"),
-        env=tuple(_env(value) for value in _values(config, "env")),
-        unenv=_values(config, "unenv"),
+        env=tuple(_env(value) for value in _values(config, "env")) + tuple(item for item in envdir if item[1]),
+        unenv=_values(config, "unenv") + tuple(name for name, value in envdir if not value),
         binding=socket_settings.read(config),
         vacuum=settings.flag("vacuum"),
         locks=settings.integer("locks", 0) + 1,

@@ -3,7 +3,6 @@
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final
 
 from palatine.codec import emperor_pipe
 from palatine_app_server import hooks, pid_files
@@ -17,8 +16,6 @@ from palatine_app_server.reload_policy import How
 from palatine_app_server.scaling import Scaling
 from palatine_app_server.touches import Touch
 from palatine_app_server.vassal import EmperorPipe
-
-_SHELL: Final = "/bin/sh"
 
 
 class StandingOrders(Part):
@@ -53,7 +50,11 @@ class StandingOrders(Part):
         """The files are looked at from now on."""
         del now
         self._parts += self._wanted()
-        for hook in self._settings.hooks_at("master-start"):
+        self.at("master-start")
+
+    def at(self, moment: str) -> None:
+        """Run the master's own hooks of a moment."""
+        for hook in self._settings.hooks_at(moment):
             self._run_hook(hook)
 
     def tick(self, now: float) -> None:
@@ -113,15 +114,15 @@ class StandingOrders(Part):
             self._deliver(int(touch.argument))
         elif touch.order == "exec":
             say(f"[uwsgi-touch-exec] running {touch.argument}")
-            self._spawn(touch.argument)
+            self._spawn(touch.argument, self._settings.shell)
         else:
-            self._run_hook(hooks.parse(touch.argument))
+            self._run_hook(hooks.parse(touch.argument, "touch", self._settings.shell))
 
     def _run_hook(self, hook: hooks.Hook) -> None:
         """One of the master's own, which must not wait for what it starts, nor end by what fails."""
         if hook.verb in {"exec", "safeexec"}:
             self._logs.say(f'running "{hook.text}"...')
-            self._spawn(hook.argument)
+            self._spawn(hook.argument, hook.shell)
         elif hook.verb == "unix_signal":
             number, _, function = hook.argument.partition(" ")
             order = getattr(self._orders, SIGNAL_ORDERS[function.strip()])
@@ -135,11 +136,11 @@ class StandingOrders(Part):
             except hooks.HookError as error:
                 self._logs.say(str(error))
 
-    def _spawn(self, command: str) -> None:
+    def _spawn(self, command: str, shell: str) -> None:
         fd = self._logs.child_fd
         pid = os.posix_spawn(
-            _SHELL,
-            [_SHELL, "-c", command],
+            shell,
+            [shell, "-c", command],
             self._environ,
             file_actions=[(os.POSIX_SPAWN_DUP2, fd, 1), (os.POSIX_SPAWN_DUP2, fd, 2)],
             setsid=True,

@@ -13,7 +13,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Final, NamedTuple, NoReturn
 
 from palatine.codec import emperor_pipe
-from palatine_app_server import link_sibling
+from palatine_app_server import link_sibling, privileges
 from palatine_app_server.settings import AppSettings
 from palatine_app_server.socket_settings import SocketWish
 from palatine_app_server.sockets import Bound
@@ -23,8 +23,8 @@ VARIABLE: Final = "PALATINE_SOCKETS"
 
 #: What a new generation can change without another master.
 _GENERATIONAL: Final = frozenset({
-    "app", "env", "unenv", "harakiri_seconds", "mercy_seconds", "lazy_apps", "need_app", "limits", "die_on_term",
-    "options", "vacuum", "life", "front", "catch_exceptions", "traits", "http",
+    "app", "env", "unenv", "mode", "harakiri_seconds", "mercy_seconds", "lazy_apps", "need_app", "limits",
+    "die_on_term", "options", "vacuum", "life", "front", "catch_exceptions", "traits", "http",
 })  # fmt: skip
 
 
@@ -62,6 +62,7 @@ def hand_over(words: Words, wishes: Sequence[SocketWish], bound: Sequence[Bound]
     for name in (emperor_pipe.FD_VARIABLE, emperor_pipe.CONFIG_FD_VARIABLE, link_sibling.VARIABLE):
         if environ.get(name, "").isdigit():
             os.set_inheritable(int(environ[name]), True)
+    privileges.step_up()
     os.chdir(words.cwd)
     sys.stdout.flush()
     command = [sys.executable, "-P", "-m", "palatine_app_server", *words.argv]

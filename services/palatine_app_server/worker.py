@@ -6,7 +6,6 @@ requests are closed, unless they were answered just now: their clients were not 
 The loop is here and not in the reactor, which may be compiled: the interpreter runs signal handlers between two steps.
 """
 
-import atexit
 import contextlib
 import faulthandler
 import os
@@ -198,7 +197,6 @@ def leave(code: int, on_exit: Callable[[], None]) -> None:
     """End this process now: the app's exit handlers run, its threads are not waited for."""
     try:
         on_exit()
-        atexit._run_exitfuncs()  # noqa: SLF001 - os._exit would skip them, sys.exit would wait for the app's threads
         sys.stdout.flush()
         sys.stderr.flush()
     finally:

@@ -25,7 +25,8 @@ from typing import Any, NamedTuple, NoReturn
 
 from palatine import exits
 from palatine.counters import Segment
-from palatine_app_server import apps, channel, foundation, hooks, linux, loader, titles
+from palatine.errors import PalatineError
+from palatine_app_server import apps, channel, hooks, limits, linux, loader, privileges, titles
 from palatine_app_server.api import Api, ApiSettings
 from palatine_app_server.commons import Commons
 from palatine_app_server.last_words import print_exc
@@ -65,27 +66,15 @@ def _live(inheritance: Inheritance, orders: socket.socket) -> int:
     linux.die_with_parent(inheritance.master_pid)
     _own_signals()
     faulthandler.enable(file=2, all_threads=True)  # inherited by every worker: a crash says where
-    _own_streams(inheritance.log_ends(0).output)
+    _own_streams(inheritance.log_ends(0).output, keeps_stdin=inheritance.settings.process.start.keeps_stdin)
     api = Api(
         inheritance.api, inheritance.segment, inheritance.master, inheritance.commons, generation=inheritance.generation
     )
     api.install()
-    app = None
-    started = time.monotonic()
     titles.put_on(inheritance.settings.process.titles, "zygote")
-    if inheritance.settings.process.rights.master_as_root:
-        foundation.become_app(inheritance.settings)
-    try:
-        _prepare(inheritance.settings)
-        if not inheritance.settings.lazy_apps:
-            app = _load(inheritance.settings)
-    except (loader.AppError, hooks.HookError) as error:
-        _report(error)
-        channel.send(orders, {"op": "failed", "error": str(error)})
-        if inheritance.must_load:
-            return exits.NO_APP
-    else:
-        channel.send(orders, {"op": "loaded", "seconds": int(time.monotonic() - started)})
+    app, code = _loaded(inheritance, orders)
+    if code is not None:
+        return code
     gc.collect()
     gc.freeze()  # a collection in a worker would otherwise touch, and so copy, every page it shares with us
     while True:
@@ -99,6 +88,49 @@ def _live(inheritance: Inheritance, orders: socket.socket) -> int:
             _fork_twice(birth, ORPHAN_SIGNAL, live, inheritance, orders, api)
         elif order["op"] == "aide":
             _fork_twice(order, signal.SIGKILL, partial(_assist, order, inheritance, api), inheritance, orders, api)
+
+
+def _loaded(inheritance: Inheritance, orders: socket.socket) -> tuple[Any, int | None]:
+    """The app, or an exit code where this zygote is of no use; with the app's rights from now on."""
+    settings = inheritance.settings
+    late = settings.process.start.drop_after_apps
+    started = time.monotonic()
+    if late:
+        privileges.step_up()
+    elif not _gives_up_rights(inheritance, orders):
+        return None, exits.FAILURE
+    app, problem = None, ""
+    try:
+        _prepare(settings)
+        if not settings.lazy_apps:
+            app = _load(settings)
+    except (loader.AppError, hooks.HookError) as error:
+        _report(error)
+        problem = str(error)
+        channel.send(orders, {"op": "failed", "error": problem})
+        if inheritance.must_load:
+            return None, exits.NO_APP
+    if late and not _gives_up_rights(inheritance, orders):
+        return None, exits.FAILURE
+    if not problem:
+        channel.send(orders, {"op": "loaded", "seconds": int(time.monotonic() - started)})
+    return app, None
+
+
+def _gives_up_rights(inheritance: Inheritance, orders: socket.socket) -> bool:
+    """Into the jail and to the app's user; False where that cannot be, and nothing may run with the rights we have."""
+    settings = inheritance.settings
+    if not settings.process.start.steps_down and not settings.process.rights.master_as_root:
+        return True
+    from palatine_app_server import jail
+
+    try:
+        jail.give_up_rights(settings, inheritance.master_pid)
+    except PalatineError as error:
+        sys.stderr.write(f"{error}\n")
+        channel.send(orders, {"op": "failed", "error": str(error)})
+        return False
+    return True
 
 
 def _fork_twice(
@@ -144,6 +176,8 @@ def _fork_twice(
 def _assist(order: dict[str, Any], inheritance: Inheritance, api: Api) -> int:
     from palatine_app_server import aides
 
+    if order["role"] == aides.MULE:
+        hooks.run(inheritance.settings.process.hooks_at("as-mule"), "as-mule")
     features, segment = inheritance.settings.features, inheritance.segment
     return aides.assist(str(order["role"]), int(order["number"]), features, segment, inheritance.commons, api)
 
@@ -155,6 +189,8 @@ def _work(worker: int, inheritance: Inheritance, api: Api, app: Any) -> int:
     _write_to(log_ends.output)
     row = _Row(segment, worker, bank)
     titles.put_on(settings.process.titles, f"worker {worker}")
+    limits.choose_cpus(settings.process.start.limits, worker)
+    limits.stay_in_memory(settings.process.start.limits)
     hooks.run(settings.process.hooks_at("post-fork"), "post-fork")
     if settings.lazy_apps:
         try:
@@ -178,6 +214,7 @@ def _work(worker: int, inheritance: Inheritance, api: Api, app: Any) -> int:
             request_log_fd=log_ends.requests,
             multiprocess=settings.processes > 1,
             catch_exceptions=settings.catch_exceptions,
+            after_request=_after_request(settings, api),
         ),
         doors,
         ledgers,
@@ -209,6 +246,15 @@ def _work(worker: int, inheritance: Inheritance, api: Api, app: Any) -> int:
         ask = partial(channel.send, inheritance.master, {"op": "reload"})
         autoreload.watch(settings.process.auto_reload, ignored, ask)
     return server.run()
+
+
+def _after_request(settings: AppSettings, api: Api) -> tuple[Callable[[], Any], ...]:
+    names = settings.process.start.after_request
+    if not names:
+        return api.after_request_hook()
+    from palatine_app_server import python_calls
+
+    return (*api.after_request_hook(), *map(python_calls.find, names))
 
 
 def _accepting_moments(worker: int, segment: Segment) -> list[str]:
@@ -282,12 +328,13 @@ def _own_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def _own_streams(log_fd: int) -> None:
+def _own_streams(log_fd: int, *, keeps_stdin: bool) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
+    if not keeps_stdin:
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.close(null)
     _write_to(log_fd)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # one print is one write, hence one line for alarms, also under -u

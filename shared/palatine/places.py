@@ -49,7 +49,10 @@ def state_dir(daemon: str, override: str | None = None) -> Path:
 
 def has_state(daemon: str, override: str | None = None) -> bool:
     """Whether that directory exists."""
-    return _state_path(daemon, override).is_dir()
+    try:
+        return _state_path(daemon, override).is_dir()
+    except PermissionError:  # the home of who started us, and we are somebody else now
+        return False
 
 
 def config_file(daemon: str, override: str | None = None) -> Path | None:

@@ -12,7 +12,7 @@ from palatine.config.effects import IMPLEMENTED, NO_EFFECT, NOT_YET, REFUSED, VE
 from palatine.config.reference import counts, page
 from palatine.config.table import OWN, Table
 from palatine_app_server import route_grammar
-from palatine_app_server.hooks import EXEC_MOMENTS, MOMENTS
+from palatine_app_server.hooks import CALL_MOMENTS, EXEC_MOMENTS, MOMENTS, MOUNT_MOMENTS
 from palatine_emperor.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -71,6 +71,9 @@ def families() -> set[str]:
     return {
         *(f"hook-{moment}" for moment in MOMENTS),
         *(f"exec-{moment}" for moment in EXEC_MOMENTS),
+        *(f"{verb}-{moment}" for verb in ("mount", "umount") for moment in MOUNT_MOMENTS),
+        *(f"call-{moment}" for moment in CALL_MOMENTS),
+        *(f"{rights}-binary-patch{arg}" for rights in ("privileged", "unprivileged") for arg in ("", "-arg")),
         *route_grammar.OPTIONS,
         *(f"end-{which}" for which in ("blacklist", "whitelist")),
         *(field.name.replace("_", "-") for field in attrs.fields(Settings)),
@@ -94,8 +97,8 @@ def test_what_the_settings_read_is_implemented() -> None:
     services = ROOT / "services/palatine_app_server"
     wrong = set()
     for path in [*services.glob("*settings.py"), services / "serve.py"]:
-        for text in texts(path):
-            kind = table.find(text)
+        for node in ast.walk(ast.parse(path.read_text())):
+            kind = table.find(node.value) if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
             if kind and kind.name not in WORDS and effects.of(kind).verdict not in {IMPLEMENTED, NO_EFFECT}:
                 wrong.add(f"{path.name}: {kind.name}")
     assert wrong == set()

@@ -12,7 +12,7 @@ from typing import Any
 from palatine.counters import SegmentView
 from palatine.errors import PalatineError
 from palatine.schema import SERVER_STATES
-from running import Runner, children, wait_until
+from running import Runner, anyones_python, children, import_path, wait_until
 from worker_inside import Client
 
 #: /wait/NAME stays in the app until the test calls `let(NAME)`; /regex holds the GIL for very long; /pid tells who.
@@ -206,6 +206,19 @@ class AppServer:
         """The body of one request on a connection of its own; OSError or AssertionError where there is none."""
         with self.connect(number) as client:
             return client.get(path, "Connection: close")[1]
+
+
+def for_everybody(programs: Runner) -> dict[str, Any]:
+    """Let other users into the test's directories; how an AppServer is started that such a user can go on with."""
+    programs.directory.chmod(0o777)
+    for parent in programs.directory.parents:
+        if parent != Path("/") and parent.stat().st_mode & 0o001 == 0:
+            parent.chmod(parent.stat().st_mode | 0o011)
+    programs.runtime.chmod(0o777)
+    program = programs.directory / "app-server"
+    program.write_text(f'#!/bin/sh\nexec {anyones_python()[0]} -P -m palatine_app_server "$@"\n')
+    program.chmod(0o755)
+    return {"program": str(program), "environ": {"PYTHONPATH": import_path()}}
 
 
 def alive(pid: int) -> bool:

@@ -59,10 +59,11 @@ class Effects:
                 title, groups = line[2:], []
             elif line and not line.startswith("#"):
                 name, verdict, text = line.split("\t")
-                if text == _DITTO:
+                effect = Effect(VERDICTS[verdict], groups[-1][1].text if text == _DITTO else text)
+                if text == _DITTO and effect == groups[-1][1]:
                     groups[-1][0].append(name)
                 else:
-                    groups.append(([name], Effect(VERDICTS[verdict], text)))
+                    groups.append(([name], effect))
         yield title, groups
 
     def names(self, verdict: str) -> Iterator[str]:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from app_server import AppServer, alive
+from app_server import AppServer, alive, for_everybody
 from palatine_app_server.attached_policy import Wait, after_end
-from running import Runner, anyones_python, free_port, get, import_path, run, wait_until
+from running import Runner, free_port, get, run, wait_until
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_an_instance_leaves_the_terminal(programs: Runner, option: str) -> None:
     try:
         wait_until(lambda: get(f"http://127.0.0.1:{port}/") == "here", "an answer", 30)
         assert os.getsid(pid) not in {pid, os.getsid(0)}
-        assert "spawned uWSGI worker 1" in log.read_text()
+        wait_until(lambda: "spawned uWSGI worker 1" in log.read_text(), "the master's line about its worker")
         assert (programs.directory / "pid").stat().st_mode & 0o777 == 0o640
         assert os.readlink(f"/proc/{pid}/fd/1") == str(log)
         os.kill(pid, signal.SIGHUP)
@@ -207,18 +207,10 @@ def application(environ, start_response):
     ],
 )
 def test_rights(programs: Runner, words: list[str], worker: list[object], master: int) -> None:
-    programs.directory.chmod(0o777)
-    for parent in programs.directory.parents:
-        if parent != Path("/") and parent.stat().st_mode & 0o001 == 0:
-            parent.chmod(parent.stat().st_mode | 0o011)
-    programs.runtime.chmod(0o777)
     home = programs.directory / "app"
     home.mkdir()
     (home / "app.py").write_text(TELLING)
-    program = programs.directory / "app-server"
-    program.write_text(f'#!/bin/sh\nexec {anyones_python()[0]} -P -m palatine_app_server "$@"\n')
-    program.chmod(0o755)
-    server = AppServer(programs, *words, program=str(program), environ={"PYTHONPATH": import_path()})
+    server = AppServer(programs, *words, **for_everybody(programs))
     with server.connect() as client:
         client.send(b"GET / HTTP/1.0\r\n\r\n")
         assert json.loads(client.rest().rpartition(b"\r\n")[2]) == worker

@@ -49,12 +49,12 @@ def test_a_refusal_is_one_line(words: tuple[str, ...], status: int, text: str) -
 
 def test_an_option_without_effect_is_named_with_its_place(programs: Runner) -> None:
     ini = programs.directory / "some.ini"
-    ini.write_text("[uwsgi]\nhttp-socket = 127.0.0.1:0\nksm = 1\nenable-threads = true\n")
+    ini.write_text("[uwsgi]\nhttp-socket = 127.0.0.1:0\nupload-progress = /tmp\nenable-threads = true\n")
     server = programs.start("palatine-app-server", str(ini))
-    server.wait_for("some.ini:3:1: ksm has no effect here yet")
+    server.wait_for("some.ini:3:1: upload-progress has no effect here yet")
     assert "enable-threads has no effect" not in server.output()
     checked = run("palatine", "config", "check", str(ini)).stdout
-    assert "some.ini:3:1: not yet: ksm" in checked
+    assert "some.ini:3:1: not yet: upload-progress" in checked
     assert "some.ini:4:1: no effect: enable-threads: Python threads always work" in checked
     assert "1 not yet" in checked
 

@@ -132,6 +132,11 @@ class Features(NamedTuple):
     signal_queue_bytes: int = 0
     metrics: MetricsSettings = MetricsSettings()
 
+    @property
+    def aides(self) -> bool:
+        """Whether there are mules or spoolers."""
+        return bool(self.mules.programs or self.spoolers.directories)
+
 
 def read(config: Config) -> Features:
     """The features of `config`."""

@@ -43,6 +43,13 @@ class LifeSettings(NamedTuple):
         """Whether there may be no worker at all."""
         return self.cheap or self.idle_seconds > 0
 
+    @property
+    def lone(self) -> bool:
+        """Whether there is ever one worker, which only an accident ends."""
+        stays = not self.cheap and (self.die_on_idle or not self.idle_seconds)
+        limits = self.recycle._replace(min_lifetime=0, max_requests_delta=0, max_lifetime_delta=0)
+        return self.processes == 1 and stays and not any(limits)
+
 
 def read(config: Config, processes: int) -> LifeSettings:
     """The settings of `config`."""

@@ -115,7 +115,7 @@ class Master:
             inheritance=self._heritage.of, in_child=self._in_child,
             on_ready=self._on_ready, on_fatal=self._give_up,
             on_aide=self._crew.spawned, on_zygote_gone=self._crew.zygote_gone,
-            on_crash=self._tell_of_crash,
+            on_crash=self._tell_of_crash, frugal=self._emperor is not None,
         )  # fmt: skip
         self._server = self._segment.cells("server")
         self._scaling = Scaling(
@@ -296,6 +296,7 @@ class Master:
             if dead is None:
                 return
             # its last words, that it was leaving for example, while its pid is still its own and may be signalled
+            self._workforce.hear()
             self._hearing.hear()
             pid, status = os.waitpid(dead.si_pid, 0)
             now = time.monotonic()

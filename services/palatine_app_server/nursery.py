@@ -74,9 +74,9 @@ class Nursery:
         self._zygotes[generation] = started
         self._loop.watch(ours.fileno(), lambda: self._hear(started))
 
-    def ask(self, generation: int, worker: int) -> None:
-        """Ask for a worker; where the zygote is gone, its successor will be asked."""
-        self._send(generation, {"op": "fork", "worker": worker})
+    def ask(self, generation: int, worker: int, *, become: bool) -> bool:
+        """Ask for a worker, or have the zygote `become` it; False where there is none, and its successor is asked."""
+        return self._send(generation, {"op": "become" if become else "fork", "worker": worker})
 
     def ask_aide(self, generation: int, role: str, number: int) -> bool:
         """Ask for a mule or spooler; False where there is nobody to ask now."""
@@ -100,6 +100,18 @@ class Nursery:
             privileges.kill(gone.pid, signal.SIGKILL)
         return gone is not None
 
+    def hear(self) -> None:
+        """Hear what waits: what is about to be reaped may have been born since."""
+        for teller in list(self._zygotes.values()):
+            if teller.orders.fileno() >= 0:
+                self._hear(teller)
+
+    def release(self, generation: int) -> None:
+        """It has become its only worker, and is no zygote any more."""
+        gone = self._zygotes.pop(generation)
+        self._loop.forget(gone.orders.fileno())
+        gone.orders.close()
+
     def bury(self, generation: int) -> int:
         """It was reaped: hear its last words, and forget it; the pid it had."""
         gone = self._zygotes.pop(generation)
@@ -110,7 +122,7 @@ class Nursery:
         return gone.pid
 
     def _hear(self, teller: _Zygote) -> None:
-        while True:
+        while teller.orders.fileno() >= 0:  # it may be released by what it says
             try:
                 message = channel.receive(teller.orders)
             except BlockingIOError:

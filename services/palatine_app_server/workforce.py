@@ -48,6 +48,7 @@ class Workforce:
         on_aide: Callable[[str, int, int], None] = lambda _role, _number, _pid: None,
         on_zygote_gone: Callable[[], None] = lambda: None,
         on_crash: Callable[[str], None] = lambda _text: None,
+        frugal: bool = False,
     ) -> None:
         self._settings = settings
         self._segment = segment
@@ -57,9 +58,9 @@ class Workforce:
         self._on_aide = on_aide
         self._on_zygote_gone = on_zygote_gone
         self._on_crash = on_crash
+        self._frugal = frugal
         self._nursery = Nursery(loop, logs, inheritance=inheritance, in_child=in_child, hear=self._obey)
         self._lives: dict[tuple[int, int], Life] = {}
-        self._early_deaths: dict[int, int] = {}  # pids reaped before their "spawned" was read
         self._watch = DeadlineWatch(segment, settings.processes, settings.threads)
         self._server = segment.cells("server")
         queue = segment.word("server", "listen_queue")
@@ -169,8 +170,12 @@ class Workforce:
         overdue = self.harakiri.next_due(self._settings, now)
         return min(moments if overdue is None else [*moments, overdue], default=None)
 
+    def hear(self) -> None:
+        """Hear of who was born, before anybody is reaped."""
+        self._nursery.hear()
+
     def reaped(self, pid: int, status: int) -> bool:
-        """A child ended; whether it was one of ours."""
+        """A child ended, whose last words were heard; whether it was one of ours."""
         generation = self._nursery.generation_of(pid)
         if generation:
             self._zygote_died(generation, status)
@@ -179,14 +184,7 @@ class Workforce:
             if life.pid == pid:
                 self._worker_died(key, pid, status)
                 return True
-        if self._awaiting():  # else it is an orphan of the app's, and its number may come again
-            self._early_deaths[pid] = status
-        return False
-
-    def _awaiting(self) -> bool:
-        """Whether a worker may exist that has not said so yet."""
-        absent = {Phase.WAITING, Phase.CHEAP, Phase.GONE}
-        return any(not life.pid and life.phase not in absent for life in self._lives.values())
+        return False  # an orphan of the app's
 
     def accepting(self, worker: int, generation: int, *, paused: bool) -> None:
         """A worker says that it takes requests, or would if it were not `paused`."""
@@ -247,7 +245,15 @@ class Workforce:
         self._show_zygote()
         for key, life in self._lives.items():  # what its predecessor was asked for and did not do
             if key[0] == generation and life.phase is Phase.STARTING and not life.pid:
-                self._nursery.ask(*key)
+                self._ask(key)
+
+    def _ask(self, key: tuple[int, int]) -> None:
+        """Ask for a worker. The only one a vassal has, which only an accident ends, is its zygote: a process less."""
+        lone = self._frugal and self._settings.life.lone and not self._settings.features.aides
+        if self._nursery.ask(*key, become=lone) or key[0] in self._nursery.generations:
+            return
+        if key[0] == self.reload.serving and self._respawn.due is None:
+            self._start_zygote(key[0])
 
     def _start_workers(self, generation: int) -> None:
         """As many as run in the generation that serves, at least as many as the config starts with; the rest cheap."""
@@ -339,6 +345,9 @@ class Workforce:
     # ------------------------------------------------------------------ workers
 
     def _spawned(self, key: tuple[int, int], pid: int) -> None:
+        if self._nursery.generation_of(pid):
+            self._nursery.release(key[0])
+            self._show_zygote()
         if key not in self._lives or self._lives[key].pid:
             os.kill(pid, signal.SIGKILL)
             return
@@ -349,11 +358,6 @@ class Workforce:
         else:
             self._logs.say(f"spawned uWSGI worker {key[1]} (pid: {pid}, cores: {self._settings.threads})")
         self._life_event(key, worker_policy.Spawned(pid))
-        early = self._early_deaths.pop(pid, None)
-        if early is not None:
-            self._worker_died(key, pid, early)
-        if not self._awaiting():
-            self._early_deaths.clear()
 
     def _worker_died(self, key: tuple[int, int], pid: int, status: int) -> None:
         generation, worker = key
@@ -384,7 +388,7 @@ class Workforce:
         for action in actions:
             match action:
                 case worker_policy.Fork():
-                    self._nursery.ask(*key)
+                    self._ask(key)
                 case worker_policy.Signal(number):
                     assert life.pid, "pid 0 would be our whole process group"
                     os.kill(life.pid, number)  # not reaped yet, so the pid is still its own

@@ -4,6 +4,7 @@ The master forks it (the master itself never imports an app), and talks to it ov
 
     zygote → master   {"op": "loaded", "seconds": s} or {"op": "failed", "error": text}
     master → zygote   {"op": "fork", "worker": n} or {"op": "aide", "role": "mule" or "spooler", "number": n}
+                      {"op": "become", "worker": n}: be that worker yourself, nobody else will be needed
     worker → master   {"op": "spawned", "worker": n, "pid": p}   over the same pair, first thing it does
     aide → master     {"op": "aide", "role": r, "number": n, "pid": p}   likewise
 
@@ -77,17 +78,23 @@ def _live(inheritance: Inheritance, orders: socket.socket) -> int:
         return code
     gc.collect()
     gc.freeze()  # a collection in a worker would otherwise touch, and so copy, every page it shares with us
+    return _serve(inheritance, orders, api, app)
+
+
+def _serve(inheritance: Inheritance, orders: socket.socket, api: Api, app: Any) -> int:
+    """Fork what the master orders until it hangs up."""
     while True:
         order = channel.receive(orders)
         if order is None:
             return exits.OK
-        if order["op"] == "fork":
-            worker = int(order["worker"])
-            birth = {"op": "spawned", "worker": worker}
-            live = partial(_work, worker, inheritance, api, app)
-            _fork_twice(birth, ORPHAN_SIGNAL, live, inheritance, orders, api)
-        elif order["op"] == "aide":
+        if order["op"] == "aide":
             _fork_twice(order, signal.SIGKILL, partial(_assist, order, inheritance, api), inheritance, orders, api)
+            continue
+        worker = int(order["worker"])
+        birth = {"op": "spawned", "worker": worker}
+        live = partial(_work, worker, inheritance, api, app)
+        bear = _begin if order["op"] == "become" else _fork_twice
+        bear(birth, ORPHAN_SIGNAL, live, inheritance, orders, api)
 
 
 def _loaded(inheritance: Inheritance, orders: socket.socket) -> tuple[Any, int | None]:
@@ -156,9 +163,25 @@ def _fork_twice(
     if child:
         os._exit(exits.OK)
     try:
+        linux.wait_for_orphaning(middle)
+    except BaseException:  # noqa: BLE001 - nothing may climb into the zygote's frames
+        print_exc()
+        os._exit(exits.FAILURE)
+    _begin(birth, orphan_signal, live, inheritance, orders, api)
+
+
+def _begin(
+    birth: dict[str, Any],
+    orphan_signal: int,
+    live: Callable[[], int],
+    inheritance: Inheritance,
+    orders: socket.socket,
+    api: Api,
+) -> None:
+    """Tell the master, whose child this process is, of the `birth`; live, and end: it never returns."""
+    try:
         for number in (signal.SIGHUP, signal.SIGINT):  # until it serves, a worker told to go may just go
             signal.signal(number, signal.SIG_DFL)
-        linux.wait_for_orphaning(middle)
         linux.die_with_parent(inheritance.master_pid, orphan_signal)
         channel.send(orders, {**birth, "pid": os.getpid()})
         orders.close()

@@ -10,6 +10,7 @@ import pytest
 from realm import Realm, free_port, get, is_zombie, kill_and_wait, master_of, wait_for, worker_of
 
 from palatine.errors import PeerError
+from running import session
 
 
 def test_a_directory_added_touched_removed(realm: Realm) -> None:
@@ -358,3 +359,23 @@ def test_a_tyrant_s_vassals_run_as_the_owners_of_their_files(realm: Realm) -> No
     )
     realm.wait_log(r"^I am uid=1235 gid=2345 groups=2345$")
     assert "!!! permissions of file good.ini changed. stopping the instance... !!!" in realm.log()
+
+
+def test_a_vassals_only_worker_is_its_zygote(realm: Realm) -> None:
+    """Two processes instead of three, where nothing but an accident ends the worker; the accident costs an import."""
+    lone, recycled = free_port(), free_port()
+    path = realm.vassal("lone.ini", lone)
+    realm.vassal("recycled.ini", recycled, max_requests=1000)
+    realm.start("--emperor", str(realm.vassals), "--emperor-freq", "1")
+    master, worker = master_of(lone), worker_of(lone)
+    assert sorted(session(master)) == sorted([master, worker])
+    assert len(session(master_of(recycled))) == 3
+    kill_and_wait(worker)
+    realm.wait_log(rf"DAMN ! worker 1 \(pid: {worker}\) died, killed by signal 9")
+    second = worker_of(lone)
+    assert second != worker
+    os.utime(path)
+    wait_for("a third", lambda: get(lone) and worker_of(lone) not in {worker, second})
+    assert master_of(lone) == master
+    wait_for("the second's end", lambda: len(session(master)) == 2)
+    assert "NO MERCY" not in realm.log()

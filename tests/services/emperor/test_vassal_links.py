@@ -61,9 +61,13 @@ def test_links_come_from_one_warm_sibling(realm: Realm) -> None:
     again = link_of(realm, "v0.ini", other_than=links[0])
     assert {int(status(again, "PPid")[0])} == sibling
     # one that dies young is not tried again: each master executes its own link from then on
-    kill_and_wait(*sibling)
-    kill_and_wait(again)
-    executed = link_of(realm, "v0.ini", other_than=again)
+    executed = again
+    for _ in range(3):  # on a busy machine the first may be old enough for another
+        kill_and_wait(int(status(executed, "PPid")[0]))
+        kill_and_wait(executed)
+        executed = link_of(realm, "v0.ini", other_than=executed)
+        if program(executed) == "palatine_app_server.link":
+            break
     assert program(executed) == "palatine_app_server.link"
     assert int(status(executed, "PPid")[0]) == masters[0]
     assert [master_of(port) for port in ports] == masters

@@ -41,6 +41,12 @@ def lasting(server: AppServer) -> dict[str, int]:
     return {"master": server.pid, "zygote": server.zygote(), "link": server.link(), **workers}
 
 
+def sizes(server: AppServer) -> dict[str, int]:
+    """KiB of those nobody kills."""
+    everybody = lasting(server)
+    return {name: resident(everybody[name]) for name in ("master", "zygote", "link", "worker 1")}
+
+
 def counted(server: AppServer) -> dict[str, int]:
     """Descriptors of everybody; the link's while it talks with us, which may be one more than otherwise."""
     trio.run(request, server.directory / "ctl", "ping", None)
@@ -80,11 +86,10 @@ def test_nothing_piles_up_under_load_and_kills(programs: Runner) -> None:
                 kills += 1
                 wait_until(lambda: all(server.pids()), "a worker in each place")
             if not warm and time.monotonic() - began >= WARM_UP:
-                warm = {name: resident(pid) for name, pid in lasting(server).items()}
+                warm = sizes(server)
         assert wrk.stdout is not None
         said = wrk.stdout.read()
-    everybody = lasting(server)
-    grown = {name: resident(everybody[name]) - warm[name] for name in ("master", "zygote", "link", "worker 1")}
+    grown = {name: size - warm[name] for name, size in sizes(server).items()}
     print(f"\n{kills} kills in {DURATION} s; KiB since second {WARM_UP}: {grown}; {said}")
     assert kills >= DURATION / KILL_EVERY / 2
     assert server.requests() > 1000

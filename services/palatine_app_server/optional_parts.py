@@ -10,6 +10,7 @@ from palatine_app_server.logs import Logs
 from palatine_app_server.loop import Loop
 from palatine_app_server.orders import Orders
 from palatine_app_server.part import Part
+from palatine_app_server.reload_policy import How
 from palatine_app_server.settings import AppSettings
 from palatine_app_server.touches import Touch, Touches
 from palatine_app_server.vassal import EmperorPipe
@@ -37,10 +38,17 @@ def chosen(
         yield Attached(
             settings.process.daemons, segment, logs, environ=environ, mercy=mercy, on_control=orders.stop_now
         )
-    if settings.process.fd_alarms:
-        from palatine_app_server.alarm_fds import AlarmFds
+    if settings.process.fd_orders:
+        from palatine_app_server.fd_orders import FdOrder, FdOrders
 
-        yield AlarmFds(settings.process.fd_alarms, loop, raise_alarm, logs.say)
+        def obey(order: FdOrder) -> None:
+            if order.alarm:
+                raise_alarm(order.alarm, order.text, "fd")
+                return
+            logs.say(f"*** fd {order.fd} is ready, {order.option} ***")
+            orders.reload(How.BRUTAL if order.option == "brutal-reload-on-fd" else How.TOGETHER)
+
+        yield FdOrders(settings.process.fd_orders, loop, obey, logs.say)
     yield from _posts(settings, logs, orders, emperor, loop)
     features = settings.features
     aides = [*(Touch(path, MULE) for path in features.mules.touches)]

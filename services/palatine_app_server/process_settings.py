@@ -12,14 +12,17 @@ from palatine.codec import alarm_grammar
 from palatine.config import Config, Option
 from palatine.errors import ConfigError
 from palatine_app_server import attached_settings, hooks, start_settings
-from palatine_app_server.alarm_fds import FdAlarm
 from palatine_app_server.attached_settings import DaemonWish
+from palatine_app_server.fd_orders import FdOrder
 from palatine_app_server.hooks import CALL_MOMENTS, EXEC_MOMENTS, MOMENTS, MOUNT_MOMENTS, SHELL, Hook
 from palatine_app_server.start_settings import StartSettings
 from palatine_app_server.titles import TitleSettings
 from palatine_app_server.touches import Touch
 
 _TOUCHES: Final = ("reload", "workers-reload", "chain-reload")
+_FD_RELOADS: Final = ("reload-on-fd", "brutal-reload-on-fd")
+#: As in uWSGI. Seconds.
+DEFAULT_FORKBOMB_SECONDS: Final = 2
 _TREES: Final = ("reload", "brutal-reload", "signal")
 _TOUCHES_WITH_ARGUMENT: Final = ("exec", "signal")
 
@@ -59,7 +62,8 @@ class ProcessSettings(NamedTuple):
     auto_reload_ignored: tuple[str, ...] = ()
     exit_on_reload: bool = False
     crash_alarms: tuple[str, ...] = ()
-    fd_alarms: tuple[FdAlarm, ...] = ()
+    fd_orders: tuple[FdOrder, ...] = ()
+    forkbomb_seconds: float = DEFAULT_FORKBOMB_SECONDS
     harakiri: HarakiriSettings = HarakiriSettings()
     daemons: tuple[DaemonWish, ...] = ()
     rights: Rights = Rights()
@@ -106,7 +110,8 @@ def read(config: Config) -> ProcessSettings:
         crash_alarms=tuple(
             _known_alarm(config, option, option.value or "") for option in settings.items("alarm-segfault")
         ),
-        fd_alarms=tuple(_fd_alarm(config, option) for option in settings.items("alarm-fd")),
+        fd_orders=_fd_orders(config),
+        forkbomb_seconds=float(settings.integer("forkbomb-delay", DEFAULT_FORKBOMB_SECONDS)),
         harakiri=HarakiriSettings(
             verbose=settings.flag("harakiri-verbose"),
             graceful_seconds=settings.integer("harakiri-graceful-timeout", 0),
@@ -122,14 +127,36 @@ def read(config: Config) -> ProcessSettings:
     )
 
 
-def _fd_alarm(config: Config, option: Option) -> FdAlarm:
-    """`ALARM FD[:SIZE] MESSAGE`; the descriptor may be written as fd://N."""
+def _fd_orders(config: Config) -> tuple[FdOrder, ...]:
+    items = config.settings.items
+    reloads = [_fd_reload(name, option) for name in _FD_RELOADS for option in items(name)]
+    return (*(_fd_alarm(config, option) for option in items("alarm-fd")), *reloads)
+
+
+def _fd_reload(name: str, option: Option) -> FdOrder:
+    """`FD[:SIZE]`; the descriptor may be written as fd://N."""
+    number, size = _fd_and_size(option.value or "")
+    if number < 0:
+        raise option.origin.error(f"{name} takes a descriptor and perhaps a size, FD[:SIZE], not {option.value!r}")
+    return FdOrder(name, number, size)
+
+
+def _fd_alarm(config: Config, option: Option) -> FdOrder:
+    """`ALARM FD[:SIZE] MESSAGE`; likewise."""
     words = (option.value or "").split(None, 2)
-    number, _, size = words[1].removeprefix("fd://").partition(":") if len(words) > 1 else ("", "", "")
-    if not number.isdigit() or (size and not size.isdigit()):
+    number, size = _fd_and_size(words[1] if len(words) > 1 else "")
+    if number < 0:
         raise option.origin.error(f"alarm-fd takes an alarm, a descriptor and a message, not {option.value!r}")
     alarm = _known_alarm(config, option, words[0])
-    return FdAlarm(alarm, int(number), int(size or 1), words[2] if len(words) > 2 else "")
+    return FdOrder("alarm-fd", number, size, alarm, words[2] if len(words) > 2 else "")
+
+
+def _fd_and_size(text: str) -> tuple[int, int]:
+    """(descriptor, size); the descriptor is -1 where the text is neither."""
+    number, _, size = text.removeprefix("fd://").partition(":")
+    if not number.isdigit() or (size and not size.isdigit()):
+        return -1, 0
+    return int(number), int(size or 1)
 
 
 def _known_alarm(config: Config, option: Option, name: str) -> str:

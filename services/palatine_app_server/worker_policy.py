@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 
 #: A worker that dies sooner than this after its start did not start at all.
 QUICK_SECONDS: Final = 1.0
-#: Waits before the second, third ... quick respawn of a worker; uWSGI's forkbomb-delay is 2.
-RESPAWN_DELAYS: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
+#: Waits before the second, third ... quick respawn of a worker, in `forkbomb-delay`s (2 seconds).
+RESPAWN_DELAYS: Final = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 #: How long a worker may take from fork to accepting before it counts as stuck; with lazy-apps it imports meanwhile.
 START_SECONDS: Final = 300.0
 #: After the harakiri signal a worker whose other threads are idle has this long to write its answer.
@@ -75,10 +75,14 @@ class Accepting(NamedTuple):
 
 
 class Died(NamedTuple):
-    """The worker's process was reaped; `status` is its wait status, `text` what it says in words."""
+    """The worker's process was reaped; `status` is its wait status, `text` what it says in words.
+
+    `unit` is the seconds RESPAWN_DELAYS counts in.
+    """
 
     status: int
     text: str
+    unit: float = 2.0
 
 
 class Tick(NamedTuple):
@@ -156,9 +160,9 @@ def decide(life: Life, event: Event, now: float) -> tuple[Life, list[Action]]:
     return life, []
 
 
-def respawn_delay(quick_deaths: int) -> float:
+def respawn_delay(quick_deaths: int, unit: float = 2.0) -> float:
     """Seconds to wait before starting again what has died `quick_deaths` times in a row without doing its work."""
-    return RESPAWN_DELAYS[min(quick_deaths, len(RESPAWN_DELAYS) - 1)]
+    return unit * RESPAWN_DELAYS[min(quick_deaths, len(RESPAWN_DELAYS) - 1)]
 
 
 def next_due(life: Life) -> float | None:
@@ -200,7 +204,7 @@ def _died(life: Life, event: Died, now: float) -> tuple[Life, list[Action]]:
     if life.phase is Phase.LEAVING:
         return life._replace(phase=Phase.WAITING, pid=0, due=now, quick_deaths=0), []
     quick = life.quick_deaths + 1 if now - life.since < QUICK_SECONDS else 0
-    delay = respawn_delay(quick)
+    delay = respawn_delay(quick, event.unit)
     actions: list[Action] = [Note(f"{event.text} :( trying respawn ...")]
     if delay:
         actions.append(Note(f"worker respawning too fast !!! i have to sleep a bit ({delay:g} seconds)..."))

@@ -318,7 +318,7 @@ class Workforce:
         if generation == self.reload.coming:
             self._reload_event(reload_policy.Event.FAILED)
         elif generation == self.reload.serving:
-            delay = worker_policy.respawn_delay(self._respawn.failures)
+            delay = worker_policy.respawn_delay(self._respawn.failures, self._settings.process.forkbomb_seconds)
             later = f" in {delay:g} seconds" if delay else ""
             self._logs.say(
                 f"zygote of generation {generation} (pid: {pid}) {endings.in_words(status)}, starting another{later}"
@@ -367,7 +367,7 @@ class Workforce:
             self._on_crash(f"{text}, in {', '.join(self._watch.running(worker, generation & 1)) or 'no request'}")
         self.slots.died(worker, generation, pid, status)
         self.harakiri.forget(pid)
-        self._life_event(key, worker_policy.Died(status, f"DAMN ! {text}"))
+        self._life_event(key, worker_policy.Died(status, f"DAMN ! {text}", self._settings.process.forkbomb_seconds))
         if before.last or before.phase is Phase.LEAVING:
             ended = "buried" if self.stopping else "killed successfully"
             self._logs.say(f"worker {worker} {ended} (pid: {pid})")

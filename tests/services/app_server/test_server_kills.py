@@ -77,3 +77,23 @@ def test_a_readable_descriptor_raises_an_alarm(programs: Runner) -> None:
     finally:
         os.close(reader)
         os.close(writer)
+
+
+def test_a_readable_descriptor_reloads(programs: Runner) -> None:
+    gentle, brutal = os.pipe(), os.pipe()
+    ends = (*gentle, *brutal)
+    try:
+        words = ["--reload-on-fd", f"fd://{gentle[0]}:4", "--brutal-reload-on-fd", str(brutal[0])]
+        server = AppServer(programs, *words, pass_fds=ends)
+        os.write(gentle[1], b"1234")
+        wait_until(lambda: server.generation() == 2, "a reload", 30)
+        wait_until(lambda: server.state() == "ready", "ready", 30)
+        with server.connect() as client:
+            client.send(b"GET /wait/it HTTP/1.1\r\nHost: h\r\n\r\n")
+            server.entered("it")
+            os.write(brutal[1], b"1")
+            assert client.rest() == b""
+        wait_until(lambda: server.generation() == 3, "another", 30)
+    finally:
+        for end in ends:
+            os.close(end)

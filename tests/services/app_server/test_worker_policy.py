@@ -182,13 +182,14 @@ def test_no_pair_of_phase_and_event_is_forgotten(life: Life, event: Event) -> No
         assert not isinstance(action, Signal) or after.pid
 
 
-def test_respawns_wait_longer_and_longer() -> None:
+@pytest.mark.parametrize("unit", [2.0, 10.0])
+def test_respawns_wait_longer_and_longer(unit: float) -> None:
     life, delays = SERVING._replace(since=NOW), []
     for _ in range(8):
-        life, _ = decide(life, DIED, NOW)
+        life, _ = decide(life, DIED._replace(unit=unit), NOW)
         delays.append(life.due - NOW)
         life = life._replace(phase=Phase.SERVING, pid=PID, since=NOW)
-    assert delays == [*RESPAWN_DELAYS[1:], 8.0, 8.0, 8.0]
+    assert delays == [unit * waits for waits in (*RESPAWN_DELAYS[1:], 4.0, 4.0, 4.0)]
     assert respawn_delay(0) == 0
 
 

@@ -16,6 +16,7 @@ def read(config: Config) -> AppSource:
         return tuple(option.value or "" for option in settings.items(name))
 
     paste = text("paste")
+    ini = text("ini-paste") or text("ini-paste-logged")
     return AppSource(
         module=text("module"),
         wsgi_file=text("wsgi-file"),
@@ -25,12 +26,15 @@ def read(config: Config) -> AppSource:
         chdir=text("chdir"),
         chdir2=text("chdir2"),
         eval=text("eval"),
-        paste=paste or (f"config:{text('ini-paste')}" if text("ini-paste") else ""),
+        paste=paste or (f"config:{ini}" if ini else ""),
+        paste_logger=settings.flag("paste-logger") or settings.given("ini-paste-logged") is not None,
+        pecan=text("pecan"),
         mounts=mounts(config),
         manage_script_name=settings.flag("manage-script-name"),
         ignore_script_name=settings.flag("ignore-script-name"),
         no_default=settings.flag("no-default-app"),
         aliases=each(config, "pymodule-alias", lambda value: pair(value, "a module's name, = and a module or file")),
+        late_aliases=each(config, "post-pymodule-alias", lambda value: pair(value, "a module's name, = and a module")),
         imports=texts("shared-import") + texts("import"),
         argv=tuple(text("pyargv").split()),
     )

@@ -69,7 +69,9 @@ def _wanted(source: AppSource) -> Iterator[tuple[str, Callable[[], Any]]]:
     if source.eval:
         yield "", lambda: _evaluate(source.eval, source.callable)
     if source.paste:
-        yield "", lambda: _paste(source.paste)
+        yield "", lambda: _paste(source.paste, logged=source.paste_logger)
+    if source.pecan:
+        yield "", lambda: _pecan(source.pecan)
     for mountpoint, what in source.mounts:
         sys.stderr.write(f"mounting {what} on {mountpoint}\n")
         yield mountpoint, partial(_mounted, source, what)
@@ -105,7 +107,31 @@ def _evaluate(code: str, name: str) -> Any:
     return loader.resolve(module, name or "application")
 
 
-def _paste(uri: str) -> Any:
+def _pecan(path: str) -> Any:
+    try:
+        from pecan.deploy import deploy  # type: ignore[import-untyped,import-not-found,unused-ignore]  # the app's
+    except ImportError as error:
+        raise AppError("pecan: Pecan is not installed where the app is") from error
+    try:
+        return deploy(path)
+    except BaseException as error:
+        raise AppError(f"pecan {path}: {type(error).__name__}: {error}") from error
+
+
+def _set_up_logging(path: str) -> None:
+    """Apply the `[loggers]` of a PasteDeploy file, with the names its values may hold."""
+    from logging.config import fileConfig
+
+    where = os.path.abspath(path)
+    try:
+        fileConfig(where, {"__file__": where, "here": os.path.dirname(where)})
+    except BaseException as error:  # whatever handlers' constructors raise
+        raise AppError(f"paste-logger {path}: {type(error).__name__}: {error}") from error
+
+
+def _paste(uri: str, *, logged: bool = False) -> Any:
+    if logged:
+        _set_up_logging(uri.removeprefix("config:").partition("#")[0])
     try:
         from paste.deploy import loadapp  # type: ignore[import-untyped,import-not-found,unused-ignore]  # the app's
     except ImportError as error:

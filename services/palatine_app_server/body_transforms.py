@@ -20,6 +20,7 @@ class Transform:
     """One of them, for one response; this one changes nothing."""
 
     streams: bool = True  # whether it can pass pieces on as they come
+    keeps_length: bool = False  # whether as many bytes come out as go in
 
     def headers(self, headers: Headers) -> Headers:
         """The headers as they are sent."""
@@ -59,8 +60,20 @@ class Gzip(Transform):
         return self._packer.flush() if self._wanted else b""
 
 
+class Buffers(Transform):
+    """`wsgi-accept-buffer`: an app's pieces may be anything that has bytes."""
+
+    keeps_length = True
+
+    def feed(self, data: bytes) -> bytes:
+        """See `Transform`."""
+        return bytes(data)
+
+
 class Upper(Transform):
     """`toupper:`, ASCII letters only."""
+
+    keeps_length = True
 
     def feed(self, data: bytes) -> bytes:
         """See `Transform`."""
@@ -82,6 +95,8 @@ class Template(Transform):
 
 class ToFile(Transform):
     """`tofile:`: a copy of a 200's body, put in its place when it is complete."""
+
+    keeps_length = True
 
     def __init__(self, path: str, complain: Callable[[str], None]) -> None:
         self._path = path
@@ -122,6 +137,8 @@ class ToFile(Transform):
 class Copy(Transform):
     """`cachestore:`: tells `keep` the body of a 200, or of a response with `status`, unless it is too long."""
 
+    keeps_length = True
+
     def __init__(self, status: int, keep: Callable[[bytes], None]) -> None:
         self._status = status
         self._keep = keep
@@ -151,7 +168,8 @@ def has(headers: Headers, name: str) -> bool:
 
 def prepared(chain: Sequence[Transform], headers: Headers) -> Headers:
     """The headers of a response that goes through `chain`: its length is another."""
-    headers = [(key, value) for key, value in headers if key.lower() != "content-length"]
+    if not all(transform.keeps_length for transform in chain):
+        headers = [(key, value) for key, value in headers if key.lower() != "content-length"]
     for transform in chain:
         headers = transform.headers(headers)
     return headers

@@ -23,6 +23,7 @@ class Limits(NamedTuple):
 
     head_bytes: int = 4096
     body_bytes: int = 0  # limit-post; 0: no limit
+    uwsgi_variables: bool = False  # UWSGI_* of a uwsgi packet reach the app
     expected_bytes: int = 0  # of a body a client asks about first (Expect: 100-continue); 0: no limit
     body_memory_bytes: int = BODY_MEMORY_BYTES
     head_seconds: float = 0.0  # 0: as read_seconds

@@ -43,14 +43,17 @@ def run(read: config.Config, environ: Mapping[str, str], cwd: str) -> int | None
     wanted = settings.items("get")
     for option in wanted:
         _get(read, option.value or "")
-    return exits.OK if wanted else _talk(settings, environ, cwd)
+    return exits.OK if wanted else _talk(read, environ, cwd)
 
 
-def _talk(settings: config.Settings, environ: Mapping[str, str], cwd: str) -> int | None:
+def _talk(read: config.Config, environ: Mapping[str, str], cwd: str) -> int | None:
     """The commands that speak with another instance, or read something."""
+    settings = read.settings
     for name, number in _SIGNALS.items():
         if (asked := settings.given(name)) is not None:
             return _signal_master(asked, number)
+    if (asked := settings.given("test")) is not None:
+        return _try_import(read, asked.value or "")
     if (asked := settings.given("connect-and-read")) is not None:
         connect_and_read(asked.value or "")
         return exits.OK
@@ -65,6 +68,19 @@ def _talk(settings: config.Settings, environ: Mapping[str, str], cwd: str) -> in
     if (asked := settings.given("ping")) is not None:
         return _ping(asked.value or "", seconds)
     return None
+
+
+def _try_import(read: config.Config, module: str) -> int:
+    """Whether a module can be imported where the app would be; this process is none that serves."""
+    from palatine_app_server import app_settings, last_words, loader
+
+    try:
+        loader.prepare_path(app_settings.read(read))
+        __import__(module)
+    except BaseException:  # noqa: BLE001 - whatever it raises is the answer
+        last_words.print_exc()
+        return exits.FAILURE
+    return exits.OK
 
 
 def _say(text: str) -> None:

@@ -237,7 +237,9 @@ class Connection(Sender):
         if not received:
             raise HeadError(0, "Empty python request. skip.")
         environ = {
-            key: value for key, value in received.items() if not key.startswith("UWSGI_") or key == "UWSGI_SCHEME"
+            key: value
+            for key, value in received.items()
+            if not key.startswith("UWSGI_") or key == "UWSGI_SCHEME" or self._limits.uwsgi_variables
         }
         script = environ.setdefault("SCRIPT_NAME", "")
         path = environ.setdefault("PATH_INFO", "")

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from palatine_app_server.clients import ClientGoneError
 from palatine_app_server.file_wrapper import FileWrapper
 from palatine_app_server.header_edits import HeaderEdits
-from palatine_app_server.response import ExcInfo, Response
+from palatine_app_server.response import ExcInfo, Response, ResponseError
+from palatine_app_server.response_settings import ResponseSettings
 
 if TYPE_CHECKING:  # loaded where a body is to be changed
     from palatine_app_server.body_transforms import Transform
@@ -17,10 +19,11 @@ _PLAIN = "Internal Server Error"
 class EditedResponse(Response):
     """`edits` are applied to whatever headers are sent, the server's own answers included; `pages` are paths by status.
 
-    `auto_gzip`: the client takes gzip, and the config lets apps ask for it by `uWSGI-Encoding: gzip`.
+    `auto_gzip`: the client takes gzip, and the config lets apps ask for it by `uWSGI-Encoding: gzip`. `variables` are
+    the request's, as the app has them and as the log does.
     """
 
-    __slots__ = ("_fed", "auto_gzip", "edits", "pages", "transforms")
+    __slots__ = ("_fed", "_gone", "auto_gzip", "edits", "pages", "settings", "transforms", "variables")
 
     edits: HeaderEdits
     pages: Mapping[int, Sequence[str]]
@@ -28,7 +31,9 @@ class EditedResponse(Response):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.edits, self.pages = HeaderEdits(), {}
-        self.auto_gzip = self._fed = False
+        self.settings = ResponseSettings()
+        self.variables: tuple[dict[str, Any], ...] = ()
+        self.auto_gzip = self._fed = self._gone = False
         self.transforms: list[Transform] = []
 
     def start_response(
@@ -36,6 +41,8 @@ class EditedResponse(Response):
     ) -> Callable[[bytes], None]:
         """As `Response.start_response`, with the headers edited."""
         headers = self.edits.apply(headers)
+        if self.settings.collected:
+            headers = self._collect(headers)
         if self.auto_gzip:
             self._consider_gzip(headers)
         if self.transforms:
@@ -45,7 +52,13 @@ class EditedResponse(Response):
                 from palatine_app_server import body_transforms
 
                 headers = body_transforms.prepared(self.transforms, headers)
-        return super().start_response(status, headers, exc_info)
+        write = super().start_response(status, headers, exc_info)
+        limit = self.settings.head_bytes
+        if limit and self.header_bytes > limit:
+            raise ResponseError(f"a head of {self.header_bytes} bytes is over response-headers-limit ({limit})")
+        if self.settings.head_at_once and not self.head_sent:
+            super().write(b"")
+        return write
 
     def write(self, data: bytes) -> None:
         """As `Response.write`, with the body changed: in pieces, also where a transform would see it whole."""
@@ -53,7 +66,14 @@ class EditedResponse(Response):
             from palatine_app_server import body_transforms
 
             data = body_transforms.feed(self.transforms, data)
-        super().write(data)
+        if self._gone:
+            return
+        try:
+            super().write(data)
+        except ClientGoneError:
+            if not self.settings.silent_writes:
+                raise
+            self._gone, self.keep_alive = True, False
 
     def send_result(self, result: Iterable[bytes]) -> None:
         """As `Response.send_result`, with the body changed."""
@@ -72,6 +92,7 @@ class EditedResponse(Response):
     def send_plain(self, status: str, text: str) -> None:
         """As `Response.send_plain`, or the page the config has for this, unless the client is to see a traceback."""
         self.transforms = []
+        self.settings = ResponseSettings()
         page = self.page(int(status[:3])) if text == _PLAIN else None
         if page is None:
             super().send_plain(status, text)
@@ -89,6 +110,18 @@ class EditedResponse(Response):
             except OSError:
                 continue  # uWSGI tries the next, too
         return None
+
+    def _collect(self, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Make request variables of the headers the config names; the headers the client sees."""
+        pulled = set()
+        for wanted in self.settings.collected:
+            for name, value in headers:
+                if name.lower() == wanted.header:
+                    for variables in self.variables:
+                        variables[wanted.variable] = value
+                    if wanted.pulled:
+                        pulled.add(wanted.header)
+        return [(name, value) for name, value in headers if name.lower() not in pulled] if pulled else headers
 
     def _consider_gzip(self, headers: list[tuple[str, str]]) -> None:
         """Compress what the app wants compressed: uWSGI's http-auto-gzip."""

@@ -39,6 +39,9 @@ _CACHE_KEYS: Final = {
     )
     for spelling in spellings.split()
 }  # fmt: skip
+_CACHE_ITEMS: Final = {
+    "add-cache-item": "item", "load-file-in-cache": "file", "load-file-in-cache-gzip": "gzip",
+}  # fmt: skip
 _AREA_KEYS: Final = {key: key for key in ("pages", "file", "fd", "ptr", "size", "offset")}
 
 
@@ -100,6 +103,14 @@ class CacheSettings(NamedTuple):
     no_expire: bool = False
 
 
+class CacheItem(NamedTuple):
+    """What a cache holds from the start: `text` is KEY=VALUE, or a file, as it is or compressed."""
+
+    kind: str  # "item", "file" or "gzip"
+    cache: str  # "": every cache
+    text: str
+
+
 class QueueSettings(NamedTuple):
     """The queue: `slots` blocks; none without it."""
 
@@ -129,6 +140,7 @@ class Features(NamedTuple):
     report_freed: bool = False
     queue: QueueSettings = QueueSettings()
     areas: tuple[AreaSettings, ...] = ()
+    cache_items: tuple[CacheItem, ...] = ()
     signal_queue_bytes: int = 0
     metrics: MetricsSettings = MetricsSettings()
 
@@ -150,7 +162,16 @@ def read(config: Config) -> Features:
         sweep_seconds=settings.integer("cache-expire-freq", DEFAULT_SWEEP_SECONDS, minimum=1),
         report_freed=settings.flag("cache-report-freed-items"),
         queue=_queue(config),
-        areas=tuple(_parsed(option, _area) for option in settings.items("sharedarea")),
+        areas=tuple(
+            _parsed(option, _area if option.name == "sharedarea" else _byte_area)
+            for option in config.options
+            if option.name in {"sharedarea", "py-sharedarea"}
+        ),
+        cache_items=tuple(
+            CacheItem(_CACHE_ITEMS[option.name], *_item(option.value or ""))
+            for option in config.options
+            if option.name in _CACHE_ITEMS
+        ),
         signal_queue_bytes=settings.integer("signal-bufsize", 0),
         metrics=metric_settings.read(config, _alarms(config)),
     )
@@ -336,6 +357,17 @@ def _queue(config: Config) -> QueueSettings:
             f"invalid queue size/blocksize {queue.blocksize}: must be a multiple of memory page size ({page} bytes)"
         )
     return queue
+
+
+def _item(value: str) -> tuple[str, str]:
+    """The cache and the rest of `[CACHE ]REST`."""
+    cache, space, rest = value.partition(" ")
+    return (cache, rest) if space else ("", value)
+
+
+def _byte_area(text: str) -> AreaSettings:
+    """`py-sharedarea = BYTES`."""
+    return AreaSettings(_number(text, "py-sharedarea", 1))
 
 
 def _area(text: str) -> AreaSettings:

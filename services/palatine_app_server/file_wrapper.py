@@ -27,3 +27,10 @@ class FileWrapper:
         if not block:
             raise StopIteration
         return block
+
+
+class ReadingFileWrapper(FileWrapper):
+    """The same where `disable-sendfile` wants files read: some file systems do not know better."""
+
+    def part(self) -> None:
+        """The kernel is not asked."""

@@ -4,14 +4,16 @@ Made once per worker where the config asks for any of it; a worker without such 
 """
 
 import os
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from palatine.errors import ProtocolError
 from palatine_app_server.apps import App
 from palatine_app_server.edited_response import EditedResponse
 from palatine_app_server.file_parts import FilePart, FileSlice
-from palatine_app_server.file_wrapper import FileWrapper
+from palatine_app_server.file_wrapper import FileWrapper, ReadingFileWrapper
 from palatine_app_server.front_settings import FrontSettings
 from palatine_app_server.loader import AppSource
 from palatine_app_server.mounts import NOBODY, Mounts
@@ -36,21 +38,30 @@ class Front(Handler):
         self._edits = settings.headers
         self._pages = dict(settings.error_pages)
         self._settings = settings
-        if settings.auto_gzip:
+        self._responses = settings.responses
+        plain = FrontSettings()
+        self._edited = bool(self._edits or self._pages or settings.auto_gzip or settings.responses != plain.responses)
+        if settings.auto_gzip or settings.responses.takes_buffers:
             from palatine_app_server import body_transforms  # noqa: F401 - nothing is loaded while a request waits
+        if settings.check_cache is not None:
+            from palatine.codec import http_upstream  # noqa: F401 - likewise
 
     def respond(self, *arguments: Any) -> Response:
         """The response to a request, with its headers and body edited where the config wants that."""
-        if not (self._edits or self._pages or self._settings.auto_gzip):
+        if not self._edited:
             return Response(*arguments)
         response = EditedResponse(*arguments)
-        response.edits, response.pages = self._edits, self._pages
+        response.edits, response.pages, response.settings = self._edits, self._pages, self._responses
         return response
 
     def handle(self, core: Core, environ: dict[str, Any], response: Response) -> Iterable[bytes]:
         """The result to send; `start_response` was called, or is when the result is read."""
+        if self._settings.check_cache is not None:
+            kept = self._kept_answer(core, environ, response)
+            if kept is not None:
+                return kept
         app = self._choose(environ)
-        self._prepare(environ, response)
+        self._prepare(core, environ, response)
         if self._static is not None:
             answer = self._static.answer(environ, time.time())
             if answer is not None:
@@ -63,8 +74,39 @@ class Front(Handler):
         environ["SCRIPT_NAME"], environ["PATH_INFO"] = choice.script_name, choice.path_info
         return choice.app
 
-    def _prepare(self, environ: dict[str, Any], response: Response) -> None:
-        """What the http router's options want done to a request."""
+    def _kept_answer(self, core: Core, environ: dict[str, Any], response: Response) -> Iterable[bytes] | None:
+        """The whole response a cache holds for the URI of a GET, as uWSGI's check-cache wants it; else None."""
+        if environ["REQUEST_METHOD"] != "GET":
+            return None
+        uri = environ.get("REQUEST_URI", "").encode("latin-1", "replace")
+        value: bytes | None = sys.modules["uwsgi"].cache_get(uri, self._settings.check_cache or None)
+        if not value:
+            return None
+        from palatine.codec import http_upstream
+
+        core.note().app = NOBODY
+        lines, _, body = value.partition(b"\r\n\r\n")
+        try:
+            head = http_upstream.parse_head(lines)
+        except ProtocolError:
+            log(f"[uwsgi-cache] {environ.get('REQUEST_URI', '')}: what the cache holds is no response\n")
+            return None
+        response.start_response(head.status, head.headers)
+        return [body]
+
+    def _prepare(self, core: Core, environ: dict[str, Any], response: Response) -> None:
+        """What options want done to a request before anybody has it."""
+        if self._responses.takes_buffers and isinstance(response, EditedResponse):
+            from palatine_app_server.body_transforms import Buffers
+
+            response.transforms.append(Buffers())
+        if not self._responses.file_wrapper:
+            environ.pop("wsgi.file_wrapper", None)
+        elif not self._responses.sendfile:
+            environ["wsgi.file_wrapper"] = ReadingFileWrapper
+        if self._responses.collected and isinstance(response, EditedResponse):
+            assert core.connection is not None
+            response.variables = (environ, core.connection.environ)
         if self._settings.server_name_is_host and "HTTP_HOST" in environ:
             environ["SERVER_NAME"] = environ["HTTP_HOST"]
         if self._settings.auto_gzip and isinstance(response, EditedResponse):
@@ -100,7 +142,8 @@ def send_answer(core: Core, answer: Answer, response: Response, method: str) -> 
         response.without_body()
     if not answer.path or method == "HEAD":
         return []
-    return FileWrapper(open_slice(answer))
+    reads = isinstance(response, EditedResponse) and not response.settings.sendfile
+    return (ReadingFileWrapper if reads else FileWrapper)(open_slice(answer))
 
 
 def open_slice(answer: Answer) -> FileSlice:

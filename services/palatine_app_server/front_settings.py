@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from palatine.config import Config
 from palatine.errors import ConfigError
+from palatine_app_server import response_settings
 from palatine_app_server.header_edits import HeaderEdits, parse_header
+from palatine_app_server.response_settings import ResponseSettings
 from palatine_app_server.static_settings import Expiry, StaticSettings
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ class FrontSettings(NamedTuple):
     auto_gzip: bool = False
     server_name_is_host: bool = False
     upstream_seconds: float = 4.0  # for each step of asking another server
+    responses: ResponseSettings = ResponseSettings()
+    check_cache: str | None = None  # the cache that may hold whole responses by URI; "": the first
     forward: tuple[str, ...] = ()  # servers that answer in place of the app, in turn
     fallback: tuple[str, ...] = ()  # those that do where none of them can be reached
 
@@ -63,6 +67,8 @@ def read(config: Config) -> FrontSettings:
             (status, pages) for status, name in _ERROR_PAGES.items() if (pages := each(config, name, str))
         ),
         auto_gzip=config.settings.flag("http-auto-gzip"),
+        responses=response_settings.read(config),
+        check_cache=config.settings.text("check-cache"),
         upstream_seconds=_upstream_seconds(config),
         forward=_forward(config),
         fallback=each(config, "http-fallback", str),

@@ -36,18 +36,21 @@ class AppSource(NamedTuple):
     ignore_script_name: bool = False
     no_default: bool = False
     aliases: tuple[tuple[str, str], ...] = ()  # pymodule-alias: name, module or file
+    late_aliases: tuple[tuple[str, str], ...] = ()  # post-pymodule-alias: the same, behind the imports
+    paste_logger: bool = False  # the PasteDeploy file's logging counts
+    pecan: str = ""  # a Pecan configuration
     imports: tuple[str, ...] = ()  # modules or files imported before the app
     argv: tuple[str, ...] = ()
 
     @property
     def named(self) -> bool:
         """Whether the config names an app at all."""
-        return bool(self.module or self.wsgi_file or self.eval or self.paste or self.mounts)
+        return bool(self.module or self.wsgi_file or self.eval or self.paste or self.pecan or self.mounts)
 
     @property
     def points(self) -> tuple[str, ...]:
         """Where the apps with counters of their own are mounted; the rest of `applications` counts with the first."""
-        first = ("",) if self.module or self.wsgi_file or self.eval or self.paste else ()
+        first = ("",) if self._replace(mounts=()).named else ()
         return (*first, *(point for point, _what in self.mounts)) or ("",)
 
 
@@ -68,6 +71,8 @@ def prepare_modules(source: AppSource) -> None:
             sys.modules[name] = _module(what)
         for what in source.imports:
             _module(what)
+        for name, what in source.late_aliases:
+            sys.modules[name] = _module(what)
     except AppError:
         raise
     except BaseException as error:  # an import may raise anything, SystemExit included

@@ -58,6 +58,8 @@ class ProcessSettings(NamedTuple):
     safe_pidfiles: tuple[str, ...] = ()  # once the instance serves
     titles: TitleSettings = TitleSettings()
     hooks: Mapping[str, tuple[Hook, ...]] = {}
+    tracebacker: str = ""  # where each worker's threads can be looked at
+    worker_override: str = ""  # a script that is run in place of each worker
     auto_reload: int = 0  # seconds
     auto_reload_ignored: tuple[str, ...] = ()
     exit_on_reload: bool = False
@@ -104,6 +106,8 @@ def read(config: Config) -> ProcessSettings:
             master=settings.text("procname-master", "") or "",
         ),
         hooks=_hooks(config),
+        tracebacker=settings.text("py-tracebacker", "") or "",
+        worker_override=settings.text("python-worker-override", "") or "",
         auto_reload=settings.integer("py-auto-reload", 0),
         auto_reload_ignored=_values(config, "py-auto-reload-ignore"),
         exit_on_reload=settings.flag("exit-on-reload"),

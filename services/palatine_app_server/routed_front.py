@@ -45,7 +45,7 @@ class RoutedFront(Front):
     def respond(self, *arguments: Any) -> Response:
         """A response whose status and headers the tables hear of."""
         response = RoutedResponse(*arguments)
-        response.edits, response.pages = self._edits, self._pages
+        response.edits, response.pages, response.settings = self._edits, self._pages, self._responses
         response.front = self
         return response
 
@@ -54,10 +54,13 @@ class RoutedFront(Front):
         assert isinstance(response, RoutedResponse)
         walk = response.walk = Walk(environ, self._world)
         response.core = core
+        kept = self._kept_answer(core, environ, response) if self._settings.check_cache is not None else None
+        if kept is not None:
+            return self._checked(response, kept)
         if self._routes.final:
             core.note().at_end = lambda: self._finish(core, walk, response)
         app = self._choose(environ)
-        self._prepare(environ, response)
+        self._prepare(core, environ, response)
         answer = self._static.answer(environ, time.time()) if self._static is not None else None
         end = walk.run(self._routes.request)
         response.kept = (len(walk.add), len(walk.remove))

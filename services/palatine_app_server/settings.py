@@ -108,6 +108,10 @@ class AppSettings(NamedTuple):
 def read(config: Config) -> AppSettings:
     """The settings of `config`; ConfigError names the line that is wrong."""
     settings = config.settings
+    features = feature_settings.read(config)
+    cache = settings.given("check-cache")
+    if cache is not None and (cache.value or "") not in {"", *(each.name for each in features.caches)}:
+        raise cache.origin.error(f'unable to find cache "{cache.value}"')
     threads = settings.integer("threads", 1, minimum=1, maximum=MOST_THREADS)
     envdir = [item for directory in _values(config, "envdir") for item in read_envdir(directory).items()]
     processes = settings.integer("processes", 1, minimum=1, maximum=MOST_PROCESSES)
@@ -156,7 +160,7 @@ def read(config: Config) -> AppSettings:
         name=_text(config, "name") or _default_name(config),
         runtime_dir=_text(config, "runtime-dir"),
         state_dir=_text(config, "state-dir"),
-        features=feature_settings.read(config),
+        features=features,
         pushes=_pushes(config),
     )
 
@@ -202,6 +206,7 @@ def _limits(config: Config) -> Limits:
     return Limits(
         head_bytes=settings.integer("buffer-size", DEFAULT_BUFFER, minimum=1, maximum=65535),
         body_bytes=settings.integer("limit-post", 0),
+        uwsgi_variables=settings.flag("allow-uwsgi-variables"),
         expected_bytes=expected if (expected := settings.integer("http-manage-expect")) > 1 else 0,
         body_memory_bytes=settings.integer("post-buffering", 0) or BODY_MEMORY_BYTES,
         head_seconds=float(settings.integer("http-headers-timeout", int(read), minimum=1)),

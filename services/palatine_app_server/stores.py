@@ -1,15 +1,18 @@
 """Shared memory of an instance by what it is for: caches, the queue, areas. Made by the master before it forks."""
 
 import os
+import sys
+import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from palatine.counters import SharedLock
-from palatine.counters.cache import Cache, Shape
+from palatine.counters.cache import Cache, Outcome, Shape
 from palatine.counters.memory import SharedMemory
 from palatine.counters.queue import Queue
 from palatine.errors import ConfigError
-from palatine_app_server.feature_settings import AreaSettings, CacheSettings, Features, QueueSettings
+from palatine_app_server.feature_settings import AreaSettings, CacheItem, CacheSettings, Features, QueueSettings
 
 #: Bytes of the instance's lock file; locks of small things have those from 0 on.
 QUEUE_SLOT: Final = (1 << 16) + 1
@@ -34,11 +37,42 @@ class Stores(NamedTuple):
 
 def make(features: Features, cwd: str, locks: Path) -> Stores:
     """The memory `features` ask for; `locks` is the instance's lock file. ConfigError names what cannot be had."""
+    caches = tuple(
+        (each.name, _cache(each, cwd, locks, slot)) for slot, each in enumerate(features.caches, CACHE_SLOTS)
+    )
+    for item in features.cache_items:
+        _fill(item, caches, cwd)
     return Stores(
-        tuple((each.name, _cache(each, cwd, locks, slot)) for slot, each in enumerate(features.caches, CACHE_SLOTS)),
+        caches,
         _queue(features.queue, cwd, locks) if features.queue.slots else None,
         tuple(_area(each, cwd, locks, slot) for slot, each in enumerate(features.areas, AREA_SLOTS)),
     )
+
+
+def _fill(item: CacheItem, caches: Iterable[tuple[str, Cache]], cwd: str) -> None:
+    """Put there what the config wants there from the start; the log says whether that could be done."""
+    key, equals, text = item.text.partition("=") if item.kind == "item" else (item.text, "=", "")
+    value = os.fsencode(text)
+    try:
+        if item.kind != "item":
+            with open(os.path.join(cwd, key), "rb") as file:
+                value = file.read()
+        if item.kind == "gzip":
+            import zlib
+
+            packer = zlib.compressobj(wbits=31)
+            value = packer.compress(value) + packer.flush()
+    except OSError:
+        sys.stderr.write(f'[cache-error] unable to read file "{key}"\n')
+        return
+    if not equals:
+        sys.stderr.write(f"[cache] unable to store item {item.text}\n")
+        return
+    for name, cache in caches:
+        if item.cache in {"", name}:
+            outcome = cache.store(os.fsencode(key), value, 0, int(time.time()), update=False)
+            word = "[cache]" if outcome in {Outcome.STORED, Outcome.PURGED} else "[cache-error] unable to store"
+            sys.stderr.write(f'{word}{" stored" if word == "[cache]" else ""} "{key}" in "{name}"\n')
 
 
 def _cache(settings: CacheSettings, cwd: str, locks: Path, slot: int) -> Cache:

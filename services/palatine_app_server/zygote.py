@@ -268,6 +268,12 @@ def _work(worker: int, inheritance: Inheritance, api: Api, app: Any) -> int:
         ignored = settings.process.auto_reload_ignored
         ask = partial(channel.send, inheritance.master, {"op": "reload"})
         autoreload.watch(settings.process.auto_reload, ignored, ask)
+    if settings.process.tracebacker:
+        from palatine_app_server import tracebacker
+
+        tracebacker.serve(settings.process.tracebacker, worker)
+    if settings.process.worker_override:
+        return _run_instead(settings.process.worker_override)
     return server.run()
 
 
@@ -278,6 +284,20 @@ def _after_request(settings: AppSettings, api: Api) -> tuple[Callable[[], Any], 
     from palatine_app_server import python_calls
 
     return (*api.after_request_hook(), *map(python_calls.find, names))
+
+
+def _run_instead(path: str) -> int:
+    """`python-worker-override`: a script is the worker, with `uwsgi.sockets` to accept from and signals of its own."""
+    import runpy
+
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGTSTP):
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    try:
+        runpy.run_path(path, run_name="__main__")
+    except OSError as error:
+        sys.stderr.write(f"{path}: {error.strerror}\n")
+        return exits.FAILURE
+    return exits.OK
 
 
 def _accepting_moments(worker: int, segment: Segment) -> list[str]:

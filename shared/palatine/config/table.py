@@ -72,6 +72,7 @@ OWN: Final[tuple[Kind, ...]] = (
     Kind("emperor-exec"),
     Kind("min-uid", "req", "int"),
     Kind("cheaper-idle", "req", "int"),
+    Kind("allow-uwsgi-variables", "none", "flag"),
 )
 
 

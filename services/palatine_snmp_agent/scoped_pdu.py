@@ -3,12 +3,13 @@
 What a request comes to is `palatine_snmp_agent.pdu`'s business, as for v1 and v2c.
 """
 
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from palatine.codec import ber, snmp
 from palatine.codec.snmp import Body, ErrorStatus, PduType, Version
 from palatine_snmp_agent import pdu
-from palatine_snmp_agent.responder import GET, GET_BULK, GET_NEXT, SET, Verdict
+from palatine_snmp_agent.responder import GET, GET_BULK, GET_NEXT, REMEMBERED_OCTETS, SET, Verdict
 from palatine_snmp_agent.view import View
 
 _REQUESTS: Final[dict[int, str]] = {
@@ -18,6 +19,8 @@ _REQUESTS: Final[dict[int, str]] = {
     PduType.SET: SET,
 }
 _V2C: Final = int(Version.V2C)
+#: The rest of a PDU after its request-id is the same each time a manager polls the same names.
+_read_again = lru_cache(maxsize=256)(snmp.read_body)
 #: Octets of a PDU that are not its varbinds: two heads of at most 4 octets and three numbers.
 _FRAME: Final = 2 * 4 + 3 * 7
 
@@ -45,7 +48,8 @@ def read_request(octets: bytes, room: int) -> Request | None:
     counter = _REQUESTS.get(pdu_type)
     if counter is None:
         return None
-    body = snmp.read_body(octets[stop:end]) if len(octets) <= room else None
+    read = _read_again if end - stop <= REMEMBERED_OCTETS else snmp.read_body
+    body = read(octets[stop:end]) if len(octets) <= room else None
     return Request(counter, pdu_type, octets[start:stop], body)
 
 

@@ -4,6 +4,7 @@ A message is read down to its data, which may be encrypted: what is in it is `re
 plain. Only `ProtocolError` is raised, and nothing recurses.
 """
 
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from palatine.codec import ber
@@ -11,6 +12,7 @@ from palatine.codec.snmp import read_version
 from palatine.errors import ProtocolError
 
 VERSION: Final = 3
+_VERSION_ELEMENT: Final = ber.encode_integer(VERSION)
 #: msgSecurityModel of USM: RFC 3411 section 5.
 USM: Final = 3
 #: msgFlags: RFC 3412 section 6.4.
@@ -154,35 +156,41 @@ def read_scoped(data: bytes) -> Scoped:
 def write_scoped(scoped: Scoped) -> bytes:
     """The element of a scoped PDU."""
     engine_id, context, pdu = scoped
-    return ber.encode(
-        ber.SEQUENCE, ber.encode(ber.OCTET_STRING, engine_id) + ber.encode(ber.OCTET_STRING, context) + pdu
-    )
+    return ber.encode(ber.SEQUENCE, _octet_strings(engine_id, context) + pdu)
 
 
 def write_message(message: MessageV3) -> tuple[bytes, int]:
     """The datagram of a message and where its digest stands in it, to be replaced once it is known."""
     security = message.security
     salt = ber.encode(ber.OCTET_STRING, security.salt)
-    parameters = ber.encode(
-        ber.SEQUENCE,
-        ber.encode(ber.OCTET_STRING, security.engine_id)
-        + ber.encode_integer(security.boots)
-        + ber.encode_integer(security.time)
-        + ber.encode(ber.OCTET_STRING, security.user)
-        + ber.encode(ber.OCTET_STRING, security.digest)
-        + salt,
-    )
-    head = ber.encode(
-        ber.SEQUENCE,
-        ber.encode_integer(message.message_id)
-        + ber.encode_integer(message.max_size)
-        + ber.encode(ber.OCTET_STRING, bytes((message.flags,)))
-        + ber.encode_integer(USM),
-    )
+    who = _who(security.engine_id, security.boots, security.time, security.user)
+    parameters = ber.encode(ber.SEQUENCE, who + ber.encode(ber.OCTET_STRING, security.digest) + salt)
+    head = ber.encode_integer(message.message_id) + _how(message.max_size, message.flags)
     datagram = ber.encode(
-        ber.SEQUENCE, ber.encode_integer(VERSION) + head + ber.encode(ber.OCTET_STRING, parameters) + message.data
+        ber.SEQUENCE,
+        _VERSION_ELEMENT + ber.encode(ber.SEQUENCE, head) + ber.encode(ber.OCTET_STRING, parameters) + message.data,
     )
     return datagram, len(datagram) - len(message.data) - len(salt) - len(security.digest)
+
+
+# What is the same in one message after the other, for a second or for ever, is written once.
+
+
+@lru_cache(maxsize=64)
+def _octet_strings(first: bytes, second: bytes) -> bytes:
+    return ber.encode(ber.OCTET_STRING, first) + ber.encode(ber.OCTET_STRING, second)
+
+
+@lru_cache(maxsize=64)
+def _who(engine_id: bytes, boots: int, time: int, user: bytes) -> bytes:
+    numbers = ber.encode_integer(boots) + ber.encode_integer(time)
+    return ber.encode(ber.OCTET_STRING, engine_id) + numbers + ber.encode(ber.OCTET_STRING, user)
+
+
+@lru_cache(maxsize=64)
+def _how(max_size: int, flags: int) -> bytes:
+    flag_octets = ber.encode(ber.OCTET_STRING, bytes((flags,)))
+    return ber.encode_integer(max_size) + flag_octets + ber.encode_integer(USM)
 
 
 def _number(data: bytes, at: int, end: int) -> tuple[int, int]:

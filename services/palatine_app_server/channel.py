@@ -3,8 +3,11 @@
 One datagram is one message; the kernel keeps them whole, so many writers may share one end.
 """
 
+import fcntl
 import json
 import socket
+import struct
+import termios
 from typing import Any, Final
 
 #: The kernel buffer holds bursts of log batches; a message itself is at most this large.
@@ -36,6 +39,12 @@ def put(writer: socket.socket, data: bytes) -> bool:
         return writer.send(data) == len(data)
     except BlockingIOError:
         return False
+
+
+def waiting(reader: socket.socket) -> int:
+    """Bytes in a stream's queue that nobody has read."""
+    (count,) = struct.unpack("i", fcntl.ioctl(reader, termios.FIONREAD, bytes(4)))
+    return int(count)
 
 
 def send(end: socket.socket, message: dict[str, Any]) -> None:

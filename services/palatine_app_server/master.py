@@ -102,7 +102,9 @@ class Master:
             place.directory / "handoff", self._sockets.offered, self._loop, self._offer_options,
             PushOffers(lambda: self._settings.pushes, self._logs.say),
         )  # fmt: skip
-        self._backlog = Backlog(self._sockets.requests, self._segment, self._logs, settings.alarms.backlog, self._raise)
+        self._backlog = Backlog(
+            self._sockets.requests, self._signals, self._segment, self._logs, settings.alarms.backlog, self._raise
+        )
         self._community = settings.community
         self._actions = Actions(self._logs, self._deliver, self._commons.queues, self._app_environ(settings))
         self._companions = Companions(self._logs.say, self._environ)

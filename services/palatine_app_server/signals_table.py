@@ -81,6 +81,10 @@ class SignalsTable:
         sent = [channel.put(writer, bytes([number])) for writer in writers]
         return bool(sent) and all(sent)
 
+    def waiting(self) -> list[int]:
+        """Bytes each worker has in its own queue; [] where nobody ever registered a signal."""
+        return [channel.waiting(pair[1]) for pair in self._workers[1:]] if self._targets else []
+
     def _writers(self, target: str) -> list[socket.socket]:
         if target in {"", "worker"}:
             return [self._workers[0][0]]

@@ -116,6 +116,14 @@ def _now(shown: Sequence[Shown]) -> Iterator[Family]:
     ):
         samples = [(one.base, sum(socket.get(column, 0) for socket in one.facts.sockets)) for one in shown]
         yield Family(f"palatine_{name}", GAUGE, text, samples)
+    waited = [(one.base, sum(socket.get("queued_time", 0) for socket in one.facts.sockets) / _MICRO) for one in shown]
+    yield Family(
+        "palatine_queued_seconds_total",
+        COUNTER,
+        "Time connections have waited in all listen queues, as their length each second adds up: its rate is the mean "
+        "length, also between scrapes.",
+        waited,
+    )
 
 
 def _totals(shown: Sequence[Shown]) -> Iterator[Family]:

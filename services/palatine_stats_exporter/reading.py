@@ -144,7 +144,7 @@ class Reader:
             "exceptions": self._by_worker(cores.total("exceptions"), "exceptions"),
             "harakiri_count": slots.now("harakiri_count"),
             "signals": own.total("signals"),
-            "signal_queue": own.now("signal_queue"),
+            "signal_queue": slots.now("signal_queue"),
             "status": memo("status", _statuses, cheaped, suspended, signal, busy),
             "rss": slots.now("rss"),
             "vsz": slots.now("vsz"),

@@ -65,8 +65,8 @@ SAID_BY_UWSGI = {
     "server": "pid uid gid listen_queue listen_queue_errors signal_queue load routed_signals "
     "unrouted_signals overloaded",
     "sockets": "queue max_queue",
-    "slots": "pid cheaped last_spawn respawn_count harakiri_count requests_at_spawn rss vsz",
-    "workers": "accepting signals signal_queue suspended running_signal",
+    "slots": "pid cheaped last_spawn respawn_count harakiri_count requests_at_spawn signal_queue rss vsz",
+    "workers": "accepting signals suspended running_signal",
     "cores": "requests static_requests routed_requests offloaded_requests write_errors read_errors in_request "
     "exceptions request_start_us running_time avg_rt tx",
     "apps": "requests exceptions startup_time",

@@ -87,6 +87,12 @@ INSTANCE: Final[tuple[Table, ...]] = (
         (
             level("queue", "connections", "Connections waiting to be accepted.", 1),
             level("max_queue", "connections", "Capacity of the listen queue.", 2),
+            count(
+                "queued_time",
+                "microseconds",
+                "Time connections have waited to be accepted, as the length of the queue each second adds up.",
+                3,
+            ),
         ),
     ),
     Table(
@@ -106,6 +112,7 @@ INSTANCE: Final[tuple[Table, ...]] = (
             level("pss", "bytes", "Proportional share of memory, where it is reported.", 10),
             level("uss", "bytes", "Memory no other process shares, where it is reported.", 11),
             level("generation", "generation", "App generation the present process belongs to.", 12),
+            level("signal_queue", "bytes", "Bytes of uwsgi signals waiting for the worker.", 13),
         ),
     ),
     Table(
@@ -115,9 +122,8 @@ INSTANCE: Final[tuple[Table, ...]] = (
         (
             flag("accepting", "1 while the worker takes requests.", 1),
             count("signals", "signals", "Signals of the uwsgi signal framework handled.", 2),
-            level("signal_queue", "bytes", "Bytes of uwsgi signals waiting for the worker.", 3),
-            flag("suspended", "1 while the worker is paused.", 4),
-            level("running_signal", "signal", "uwsgi signal being handled, plus one; 0 when none.", 5),
+            flag("suspended", "1 while the worker is paused.", 3),
+            level("running_signal", "signal", "uwsgi signal being handled, plus one; 0 when none.", 4),
         ),
         banked=True,
     ),

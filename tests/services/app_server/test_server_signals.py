@@ -4,6 +4,7 @@ import os
 import re
 import select
 import signal
+from urllib.parse import quote
 
 from api_app import CALLING_APP, call, events, wait_event
 from app_server import AppServer
@@ -36,6 +37,17 @@ def test_targets_beside_the_workers(programs: Runner) -> None:
     server.running.wait_for("unable to route signal 8")
     wait_until(lambda: sum(row["signals"] for row in server.read("mule_work")) == 6, "six signals counted")
     assert server.read("mule_work")[0]["running_signal"] == 0
+
+
+def test_signals_wait_for_a_busy_worker(programs: Runner) -> None:
+    server = AppServer(programs, app=APP)
+    with server.connect() as client:
+        expression = quote("[uwsgi.signal(7) for _ in range(3)], waits_for('it')")
+        client.send(f"GET /call?{expression} HTTP/1.0\r\n\r\n".encode())
+        wait_until(lambda: server.read("slots")[0]["signal_queue"] == 3, "three in the queue")
+        (server.home / "it.go").touch()
+        wait_until(lambda: server.read("slots")[0]["signal_queue"] == 0, "none")
+    wait_event(server, "7 worker1", 3)
 
 
 TIMERS = """

@@ -253,6 +253,7 @@ def test_a_full_listen_queue_is_the_kernels(programs: Runner) -> None:
         waiting = slow_clients(server, 10, b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
         wait_until(lambda: server.read("sockets")[0]["queue"] == 10, "ten in the queue")
         assert server.server()["listen_queue"] == 10
+        wait_until(lambda: server.read("sockets")[0]["queued_time"] >= 10_000_000, "ten seconds waited, one by each")
         server.let("it")
         for client in waiting:
             assert client.response()[1] == b"ok"

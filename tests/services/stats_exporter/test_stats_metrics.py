@@ -227,6 +227,7 @@ def test_our_own_metrics_of_an_instance(hosted: Hosted, board: Board) -> None:
     segment = hosted("hello", sample(HELLO))
     store(segment, "server", state=5, reloads=3)
     store(segment, "slots", 0, cheaped=1)
+    store(segment, "sockets", 0, queued_time=7_250_000)
     page = metrics_page(*board.look())
     assert value(page, "palatine_instance_state", state="paused") == 1
     assert value(page, "palatine_instance_reloads_total") == 3
@@ -234,6 +235,7 @@ def test_our_own_metrics_of_an_instance(hosted: Hosted, board: Board) -> None:
     assert value(page, "palatine_workers", state="cheap") == 1
     assert value(page, "palatine_cores_busy") == 8
     assert value(page, "palatine_queue_capacity") == 100
+    assert value(page, "palatine_queued_seconds_total") == 7.25
     running = sum(worker["running_time"] for worker in sample(HELLO)["workers"])
     assert math.isclose(value(page, "palatine_core_seconds_total", state="busy"), running / 1e6)
 

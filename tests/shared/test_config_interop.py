@@ -235,3 +235,98 @@ def test_a_corpus_of_random_configurations(tmp_path: Path) -> None:
             "val.txt": rng.choice(["one\ntwo\n", "7", "", "x\r\n", "%(a)\n"]),
         }
         compare(rng.choice(ARGV), files, tmp_path)
+
+
+#: Small configurations of the logic, each by what it is about. HOST is this machine's name.
+LOGIC = {
+    "for": "for = a  b c\nenv = X=%(_)\nendfor =",
+    "for uses the item twice": "for = a b\nenv = %(_)=%(_)\nendfor =",
+    "for over nothing": "for =\nenv = X=%(_)\nendfor =\nafter = 1",
+    "for does not expand placeholders": "set-ph = l=a b\nfor = %(l)\nenv = X=%(_)\nendfor =",
+    "for-times": "for-times = 3\nenv = X%(_)=1\nend-for =",
+    "for-times 0": "for-times = 0\nenv = X%(_)=1\nend-for =",
+    "for-times negative": "for-times = -2\nenv = X%(_)=1\nend-for =",
+    "for-times no number": "for-times = many\nenv = X%(_)=1\nend-for =",
+    "for-readline": "for-readline = lines.txt\nenv = X=%(_)\nendfor =",
+    "for-glob": "for-glob = *.txt\nenv = X=%(_)\nendfor =",
+    "for-glob of nothing": "for-glob = *.none\nenv = X=%(_)\nendfor =",
+    "for-glob of a directory": "for-glob = d*\nenv = X=%(_)\nendfor =",
+    "a set option in a loop": "for = 1 2\nset = n%(_)=%(_)\nendfor =\nenv = S=%(n1)%(n2)",
+    "a file in a loop": "for = one two\ninclude = %(_).ini\nendfor =",
+    "if-env": "if-env = HOME\nenv = H=%(_)\nendif =",
+    "if-env with a value": "if-env = A=1\nenv = H=%(_)\nendif =\nif-env = A=2\nenv = no=1\nendif =",
+    "if-env of an empty one": "if-env = EMPTY\nenv = H=[%(_)]\nendif =\nif-env = EMPTY=\nenv = J=1\nendif =",
+    "if-not-env": "if-not-env = NOPE\nenv = H=1\nendif =\nif-not-env = HOME\nenv = no=1\nendif =",
+    "if-opt": "processes = 4\nif-opt = processes\nenv = P=%(_)\nendif =\nif-opt = processes=4\nenv = Q=1\nendif =",
+    "if-opt of another spelling": "processes = 4\nif-opt = workers\nenv = P=%(_)\nendif =",
+    "if-opt with another value": "processes = 4\nif-opt = processes=5\nenv = no=1\nendif =",
+    "if-opt of a bare flag": "master =\nif-opt = master\nenv = M=[%(_)]\nendif =",
+    "if-opt of the second value": "env = A=1\nenv = B=2\nif-opt = env=B=2\nenv = no=1\nendif =",
+    "if-not-opt": "if-not-opt = threads\nthreads = 2\nendif =\nif-not-opt = threads=2\nenv = no=1\nendif =",
+    "if-opt of a placeholder": "set-ph = x=1\nif-opt = x=1\nenv = X=%(_)\nendif =",
+    "if-file": "if-file = lines.txt\nenv = F=%(_)\nendif =\nif-file = dir\nenv = no=1\nendif =",
+    "if-not-file": "if-not-file = dir\nenv = F=1\nendif =\nif-not-file = lines.txt\nenv = no=1\nendif =",
+    "if-dir": "if-dir = dir\nenv = D=%(_)\nendif =\nif-dir = lines.txt\nenv = no=1\nendif =",
+    "if-directory": "if-directory = dir\nenv = D=1\nend-if =\nif-not-dir = dir\nenv = no=1\nend =",
+    "if-exists": "if-exists = dir\nenv = E=%(_)\nendif =\nif-exists = none\nenv = no=1\nendif =",
+    "if-not-exists": "if-not-exists = none\nenv = E=1\nendif =",
+    "if-reload": "if-reload =\nenv = no=1\nendif =\nif-not-reload =\nenv = R=1\nendif =",
+    "if-plugin of none": "if-plugin = nosuch\nenv = no=1\nendif =\nif-not-plugin = nosuch\nenv = P=1\nendif =",
+    "if-hostname": "if-hostname = HOST\nenv = H=%(_)\nendif =\nif-hostname = x\nenv = no=1\nendif =",
+    "if-not-hostname": "if-not-hostname = x\nenv = H=1\nendif =\nif-not-hostname = HOST\nenv = no=1\nendif =",
+    "if-hostname-match": "if-hostname-match = ^.\nenv = H=%(_)\nendif =\nif-hostname-match = ^$\nenv = no=1\nendif =",
+    "if-not-hostname-match": "if-not-hostname-match = ^$\nenv = H=1\nendif =",
+    "logic in logic": "if-env = HOME\nfor = a b\nenv = X=%(_)\nendfor =\nendif =",
+    "an end without logic": "endif =\nenv = H=1",
+    "a wrong end": "for = a b\nenv = H=%(_)\nendif =\nenv = I=1",
+    "arithmetic": "set-ph = a=5\nenv = X=%(a + 3)\nenv = Y=%(a - 7)\nenv = Z=%(a * a)\nenv = Q=%(a / 2)",
+    "arithmetic from left to right": "set-ph = a=5\nenv = X=%(a + 3 * 2)\nenv = Y=%(2 * a + 1)",
+    "arithmetic with ++ and --": "set-ph = a=5\nenv = X=%(a ++)\nenv = Y=%(a --)",
+    "arithmetic of words": "set-ph = a=5\nset-ph = b=7\nenv = X=%(a b)\nenv = Y=%(a + b)\nenv = Z=%(a+b)",
+    "arithmetic of what is not there": "env = X=%(none + 3)\nenv = Y=%(3 + none)\nenv = Z=%(none)",
+    "arithmetic by zero": "set-ph = a=5\nset-ph = z=0\nenv = X=%(a + z)\nenv = Y=%(a - z)",
+    "references to references": "set-ph = a=1\nset-ph = b=%(a)2\nset-ph = c=%(b)3\nenv = X=%(c)",
+    "references forward": "env = X=%(later)\nset-ph = later=1",
+    "an option as a placeholder": "processes = 4\nthreads = %(processes)\nenv = X=%(threads)",
+    "blacklist": "blacklist = env threads\nprocesses = 2",
+    "blacklist meets": "blacklist = env threads\nthreads = 2",
+    "blacklist ended": "blacklist = threads end-blacklist\nend-blacklist =\nthreads = 2",
+    "whitelist": "whitelist = processes end-whitelist\nprocesses = 2\nend-whitelist =\nthreads = 2",
+    "whitelist meets": "whitelist = processes\nprocesses = 2\nthreads = 2",
+    "strict": "strict = true\nprocesss = 2",
+    "strict with placeholders": "strict = true\nset-ph = mine=2\nenv = X=%(mine)",
+    "declare-option": "declare-option = both=processes=$1;threads=$2\nboth = 3 4",
+    "declare-option without an argument": "declare-option = two=processes=2\ntwo =",
+    "environment": "env = X=$(HOME)$(NOPE)\nset-ph = v=$(A)\nenv = Y=%(v)",
+    "a file's text": "env = X=@(lines.txt)\nenv = Y=@(exec://echo two words)",
+    "exit under a condition": "if-env = NOPE\nexit = 3\nendif =\nprocesses = 2",
+}
+
+#: Where uWSGI passes over a fault or loses options, ours says what is wrong: configuration, and what is said.
+FAULTS = {
+    "for-readline = none.txt\nenv = X=%(_)\nendfor =": "main.ini:2:1: cannot read ",  # uWSGI: no repetition
+    "if-env = HOME\nenv = H=1": 'main.ini:2:1: "if-env" is never ended',  # uWSGI: later options, too, are conditional
+}
+
+
+@pytest.mark.parametrize("text", FAULTS)
+def test_faults_of_logic_are_told(text: str, tmp_path: Path) -> None:
+    (tmp_path / "main.ini").write_text(f"[uwsgi]\n{text}\n")
+    try:
+        said = load(["--ini", "main.ini"], ENVIRON, cwd=str(tmp_path)).warnings[-1]
+    except ConfigError as error:
+        said = str(error)
+    assert said.startswith(FAULTS[text])
+
+
+@pytest.mark.parametrize("name", LOGIC)
+def test_logic(name: str, tmp_path: Path) -> None:
+    (tmp_path / "dir").mkdir()
+    files = {
+        "main.ini": f"[uwsgi]\n{LOGIC[name]}\n".replace("HOST", os.uname().nodename),
+        "lines.txt": "first line\nsecond\n",
+        "more.txt": "",
+        "one.ini": "[uwsgi]\nenv = ONE=1\n",
+        "two.ini": "[uwsgi]\nenv = TWO=2\n",
+    }
+    compare(["--ini", "main.ini"], files, tmp_path, {**ENVIRON, "EMPTY": ""})

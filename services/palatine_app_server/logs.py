@@ -21,10 +21,11 @@ from palatine_app_server.log_grammar import Logger
 from palatine_app_server.log_routing import Routing, Rules
 from palatine_app_server.log_settings import LogSettings
 from palatine_app_server.log_sinks import FileSink, Sink
+from palatine_app_server.loop import QUIET
 from palatine_app_server.settings import AlarmSettings
 
-#: One datagram is one write() of a process, at most this long (uWSGI's log-master-bufsize is 8192).
-DATAGRAM_BYTES: Final = 65536
+#: One datagram is one write() of a process, at most this long: more than the kernel lets anybody write at once.
+DATAGRAM_BYTES: Final = 4 * channel.BUFFER_BYTES
 #: Datagrams read of one process per turn of the master's loop, so that a log storm starves neither it nor the others.
 DATAGRAMS_PER_TURN: Final = 64
 #: Lines waiting for a link that is down or slow.
@@ -65,6 +66,9 @@ class Logs:
         # the first is the zygote's and everybody else's
         self._pairs = [_pair() for _ in range(workers + 1)] if settings.log_master else []
         self._request_pairs = [_pair() for _ in range(workers + 1)] if settings.requests_apart else []
+        self._room = bytearray(DATAGRAM_BYTES)  # pages nobody writes to cost nothing
+        sinks = [self._log, *self._routing.sinks, *self._request_routing.sinks]
+        self._slow = not all(isinstance(sink, FileSink) for sink in sinks)
         #: Kept open for processes that write to the log themselves.
         self._direct = -1 if self._pairs else self._descriptor()
 
@@ -81,11 +85,11 @@ class Logs:
         requests = self._request_pairs[worker].writer.fileno() if self._request_pairs else 2
         return Ends(output, requests)
 
-    def readers(self) -> Iterator[tuple[int, Callable[[], None]]]:
+    def readers(self) -> Iterator[tuple[int, Callable[[], object]]]:
         """Descriptors to watch, and what to call when they are readable."""
         for pairs, take in ((self._pairs, self._take), (self._request_pairs, self._take_request)):
             for pair in pairs:
-                yield pair.reader.fileno(), partial(_read, pair.reader, take)
+                yield pair.reader.fileno(), partial(self._read, pair.reader, take)
 
     def close_in_child(self) -> None:
         """In a forked child: only the writers are for it."""
@@ -143,6 +147,18 @@ class Logs:
 
     # ------------------------------------------------------------------ inside
 
+    def _read(self, reader: socket.socket, take: Callable[[bytes], None]) -> object:
+        """Take what a process printed; QUIET when it is where it belongs."""
+        for _ in range(DATAGRAMS_PER_TURN):
+            try:
+                size = reader.recv_into(self._room)
+            except BlockingIOError:
+                break
+            if not size:
+                break
+            take(bytes(memoryview(self._room)[:size]))
+        return None if self.waiting or self._slow else QUIET
+
     def _take(self, data: bytes) -> None:
         self._write(self._routing, data)
         self._offer(data)
@@ -194,18 +210,6 @@ def _pair() -> _Pair:
     pair = _Pair(*channel.pair())
     pair.reader.setblocking(False)
     return pair
-
-
-def _read(reader: socket.socket, take: Callable[[bytes], None]) -> None:
-    """Take what a process printed."""
-    for _ in range(DATAGRAMS_PER_TURN):
-        try:
-            data = reader.recv(DATAGRAM_BYTES)
-        except BlockingIOError:
-            return
-        if not data:
-            return
-        take(data)
 
 
 def _changed_at(path: str) -> int:

@@ -3,11 +3,16 @@
 import os
 import select
 import signal
+import time
 from collections.abc import Callable, Iterable
+from typing import Final
+
+#: Returned by a callback that leaves nobody else anything to do: the turn goes on waiting.
+QUIET: Final = object()
 
 
 class Loop:
-    """Watches descriptors and signals; `turn` waits once and runs what became ready."""
+    """Watches descriptors and signals; `turn` waits, and runs what became ready."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -43,11 +48,18 @@ class Loop:
         signal.signal(number, lambda _number, _frame: None)
 
     def turn(self, seconds: float) -> None:
-        """Wait at most `seconds` and run the callbacks of what is ready."""
-        for fd, _mask in self._epoll.poll(max(0.0, seconds)):
-            callback = self._callbacks.get(fd)
-            if callback is not None:
-                callback()
+        """Wait at most `seconds` and run the callbacks of what is ready; those that are QUIET do not end the wait."""
+        until = time.monotonic() + seconds
+        while True:
+            ready = self._epoll.poll(max(0.0, seconds))
+            quiet = bool(ready)
+            for fd, _mask in ready:
+                callback = self._callbacks.get(fd)
+                if callback is not None and callback() is not QUIET:
+                    quiet = False
+            seconds = until - time.monotonic()
+            if not quiet or seconds <= 0:
+                return
 
     def abandon_in_child(self) -> None:
         """In a forked child: the epoll set is shared with the parent, so close it and touch nothing in it."""

@@ -22,7 +22,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TextIO
 
 from palatine import exits
 from palatine.counters import Segment
@@ -379,9 +379,24 @@ def _own_streams(log_fd: int, *, keeps_stdin: bool) -> None:
         os.dup2(null, 0)
         os.close(null)
     _write_to(log_fd)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # one print is one write, hence one line for alarms, also under -u
-            stream.reconfigure(line_buffering=True, write_through=False)
+    sys.stdout, sys.stderr = _line_by_line(sys.stdout), _line_by_line(sys.stderr)
+
+
+def _line_by_line(stream: TextIO) -> TextIO:
+    """One print is one write, hence one line for alarms, also under -u, up to what the pipe to the master holds."""
+    if not isinstance(stream, io.TextIOWrapper):
+        return stream
+    raw = _Pieces(stream.fileno(), "w", closefd=False)
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw), encoding=stream.encoding, errors=stream.errors, line_buffering=True, write_through=False
+    )
+
+
+class _Pieces(io.FileIO):
+    """Writes as much of a long text as the kernel takes at once; whoever buffers in front of it writes the rest."""
+
+    def write(self, data: Any, /) -> int:
+        return super().write(memoryview(data)[: channel.BUFFER_BYTES // 2])
 
 
 def _write_to(log_fd: int) -> None:

@@ -12,7 +12,7 @@ from app_server import AppServer
 from running import Runner, wait_until
 
 PRINTING = """
-import sys
+import os, sys
 def more(environ):
     path = environ["PATH_INFO"]
     if path.startswith("/print/"):
@@ -20,6 +20,10 @@ def more(environ):
     elif path == "/storm":
         for number in range(20000):
             sys.stderr.write("storm %d %s\\n" % (number, "x" * 100))
+    elif path == "/large":
+        print("L" * 3_000_000)
+        sys.stdout.flush()
+        os.write(2, b"D" * 1_000_000 + b"\\n")
     elif path == "/quiet":
         uwsgi.log("quietly")
     elif path == "/fail":
@@ -131,3 +135,14 @@ def test_a_storm_of_one_worker_and_a_reader_that_does_not_read_keep_nobody(progr
     finally:
         os.close(reader)
         os.close(writer)
+
+
+def test_what_is_too_much_for_one_datagram_comes_in_several(programs: Runner) -> None:
+    log = programs.directory / "large"
+    app = Logged(programs, "--log-master", "--logto", str(log))
+    assert app.get("/large") == b"ok"
+    wait_until(lambda: "GET /large" in text(log), "the request's line")
+    said = text(log)
+    assert "L" * 3_000_000 + "\n" in said
+    assert "D" * 1_000_000 + "\n" in said
+    assert app.server()["log_dropped"] == 0

@@ -61,11 +61,16 @@ def enter(birth: Birth, serve: Serve) -> int:
         environ = _environment(birth)
         if order.start_hook:
             _start_hook(order)
+        if order.hooks:
+            _run_hooks(order)
         if order.program:
             _hand_over(birth, environ)
     except OSError as error:
         _complain(birth.pipe, f"{order.name}: {error.strerror}" + (f": {error.filename}" if error.filename else ""))
         return NO_PERMISSION if isinstance(error, PermissionError) else _OS_ERROR
+    except PalatineError as error:
+        _complain(birth.pipe, f"{order.name}: {error}")
+        return error.exit_status
     try:
         return serve(list(order.argv[1:]), environ, order.cwd)
     except PalatineError as error:
@@ -124,6 +129,12 @@ def _start_hook(order: Spawn) -> None:
     _log(f"[emperor] running vassal start-hook: {command}")
     status = os.spawnv(os.P_WAIT, "/bin/sh", ["/bin/sh", "-c", command])  # noqa: S606 - the shell is named
     _log(f"[emperor] {order.name} start-hook returned {status}")
+
+
+def _run_hooks(order: Spawn) -> None:
+    from palatine_app_server import hooks  # few vassals have any
+
+    hooks.run([hooks.parse(text, "as-vassal") for text in order.hooks], "as-vassal")
 
 
 def _hand_over(birth: Birth, environ: dict[str, str]) -> None:

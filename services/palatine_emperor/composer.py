@@ -11,6 +11,7 @@ from typing import Final
 
 from palatine import places
 from palatine.codec.keeper import Spawn
+from palatine_emperor import emperor_hooks
 from palatine_emperor.command_line import Place, arguments, environment
 from palatine_emperor.settings import Settings
 from palatine_emperor.vassal import Wanted
@@ -80,6 +81,7 @@ class Composer:
             config=wanted.config is not None,
             on_demand=bool(wanted.socket),
             start_hook=settings.vassals_start_hook,
+            hooks=emperor_hooks.as_vassal(settings),
         )
 
     def _program(self) -> str:

@@ -14,6 +14,7 @@ import trio
 from palatine.bus import Request, Role
 from palatine.daemon import Context
 from palatine.errors import ConfigError
+from palatine_emperor import emperor_hooks
 from palatine_emperor import vassal as life
 from palatine_emperor.board import Board
 from palatine_emperor.composer import Composer
@@ -60,7 +61,7 @@ class Government:
         self._vassals_state = vassals_state(ctx.runtime_dir, ctx.args.state_dir, identity)
         self._composer = Composer(self._settings, ctx.runtime_dir, self._vassals_state, os.environ)
         self._supervisor = Supervisor(
-            self._settings.limits, self._voice.say, self._changed, time.monotonic, self._buried
+            self._settings.limits, self._voice.say, self._changed, time.monotonic, self._buried, self._spawned
         )
         self._court = Court(self._settings, self._journal, self._cwd, self._supervisor.report)
         self._desk = Desk(
@@ -109,6 +110,9 @@ class Government:
 
     async def _begin(self, nursery: trio.Nursery, *, descriptors: int) -> None:
         ctx, settings = self._ctx, self._settings
+        begun = settings.hook_emperor_start
+        if begun and await emperor_hooks.run_hooks("emperor-start", begun, {}):
+            raise ConfigError("a hook of hook-emperor-start has failed")
         if settings.emperor_stats:
             stats = StatsSocket(settings, ctx.daemon_dir)
             nursery.start_soon(stats.serve)
@@ -144,6 +148,15 @@ class Government:
         if vassal.phase is Phase.ABSENT and vassal.blame is None:
             self._composer.forget(key)
         self._dirty.set()
+
+    def _spawned(self, key: str, pid: int) -> None:
+        texts = emperor_hooks.as_emperor(self._settings)
+        if texts and self._hooks is not None:
+            vassal = self._supervisor.vassals.get(key)
+            wanted = vassal and (vassal.started or vassal.wanted)
+            ids = (wanted.uid, wanted.gid) if wanted else (None, None)
+            about = emperor_hooks.about(split_key(key)[1], pid, *ids)
+            self._hooks.start_soon(emperor_hooks.run_hooks, "as-emperor", texts, about)
 
     def _buried(self, key: str) -> None:
         if self._settings.vassals_stop_hook and self._hooks is not None:

@@ -66,6 +66,15 @@ class Settings:
     vassal_set: tuple[str, ...] = ()
     vassals_start_hook: str = ""
     vassals_stop_hook: str = ""
+    hook_emperor_start: tuple[str, ...] = ()
+    hook_as_vassal: tuple[str, ...] = ()
+    mount_as_vassal: tuple[str, ...] = ()
+    umount_as_vassal: tuple[str, ...] = ()
+    exec_as_vassal: tuple[str, ...] = ()
+    hook_as_emperor: tuple[str, ...] = ()
+    mount_as_emperor: tuple[str, ...] = ()
+    umount_as_emperor: tuple[str, ...] = ()
+    exec_as_emperor: tuple[str, ...] = ()
     reload_mercy: float = attrs.field(default=30, validator=_positive)
     listen: int = attrs.field(default=100, validator=_positive)
     pidfile: str = ""

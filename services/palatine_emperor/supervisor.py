@@ -45,7 +45,7 @@ class Supervisor:
     """The registry of vassals by key (monitor and name); everything here runs in the one trio thread.
 
     `say` gets every line for the log, `changed` every vassal whose state is another one (phase ABSENT: it is gone),
-    `buried` the key of each whose process has ended.
+    `spawned` the key and pid of each that was started, `buried` the key of each whose process has ended.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Supervisor:
         changed: Callable[[str, Vassal], None],
         clock: Callable[[], float],
         buried: Callable[[str], None] = lambda _: None,
+        spawned: Callable[[str, int], None] = lambda _key, _pid: None,
     ) -> None:
         self.limits = limits
         self.vassals: dict[str, Vassal] = {}
@@ -65,6 +66,7 @@ class Supervisor:
         self._changed = changed
         self._clock = clock
         self._buried = buried
+        self._spawned = spawned
         self._events: deque[tuple[str, Event]] = deque()
         self._working = False
         self._unburied: dict[str, int | None] = {}
@@ -202,6 +204,7 @@ class Supervisor:
                 self.totals.spawns += 1
                 self.hands.connect(key, born, parts, descriptors)
                 self.happened(key, life.Started(pid))
+                self._spawned(key, pid)
             case records.Died(key, _, status):
                 self._died(key, status)
             case records.Failed(key, reason) if key in self.vassals:

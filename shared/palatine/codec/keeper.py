@@ -80,6 +80,8 @@ class Spawn(NamedTuple):
     #: A shell command run in the vassal before it starts.
     start_hook: str = ""
     note: str = ""
+    #: Hooks of the moment as-vassal, run behind the start hook.
+    hooks: tuple[str, ...] = ()
 
 
 class Spawned(NamedTuple):

@@ -168,6 +168,29 @@ def test_hooks(realm: Realm) -> None:
     realm.wait_log(r"^\[emperor\] a\.ini stop-hook returned 0$")
 
 
+def test_uwsgis_hooks_at_their_moments(realm: Realm) -> None:
+    port = free_port()
+    realm.vassal("a.ini", port)
+    realm.start(
+        "--emperor", str(realm.vassals), "--hook-emperor-start", "print:THE EMPEROR BEGINS",
+        "--hook-as-vassal", "putenv:MARK=hooked", "--exec-as-vassal", "echo BEFORE in $UWSGI_VASSALS_DIR",
+        "--hook-as-emperor", f"create:{realm.directory}/made", "--exec-as-emperor",
+        "echo AFTER $UWSGI_VASSAL_CONFIG $UWSGI_VASSAL_PID $UWSGI_VASSAL_UID $UWSGI_VASSAL_GID",
+    )  # fmt: skip
+    realm.wait_log(r"^THE EMPEROR BEGINS$")
+    realm.wait_log(rf"^BEFORE in {realm.vassals}$")
+    realm.wait_log(rf"^AFTER a\.ini \d+ {os.geteuid()} {os.getegid()}$")
+    assert (realm.directory / "made").exists()
+    wait_for("the vassal, with what its hook has set", lambda: (get(port) or "").startswith("hooked "))
+
+
+def test_a_vassal_whose_hook_fails_is_not_started(realm: Realm) -> None:
+    realm.vassal("a.ini", free_port())
+    realm.start("--emperor", str(realm.vassals), "--exec-as-vassal", "exit 3")
+    realm.wait_log(r"FATAL hook failed, destroying instance: exec:exit 3")
+    assert realm.emperors[-1].poll() is None
+
+
 @pytest.mark.interop
 def test_real_uwsgi_vassals_and_emperor_exec(realm: Realm) -> None:
     uwsgi = shutil.which("uwsgi-core")

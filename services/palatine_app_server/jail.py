@@ -14,11 +14,10 @@ from typing import Final
 from palatine.errors import ConfigError
 from palatine_app_server import foundation, gates, hooks, kernel_jails, linux, privileges
 from palatine_app_server.connect_and_read import connected
+from palatine_app_server.namespace_door import GREETING
 from palatine_app_server.settings import AppSettings
 from palatine_app_server.start_settings import JailSettings
 
-#: What uWSGI sends with the descriptors of its namespaces.
-_NAMESPACES_FOLLOW: Final = b"uwsgi-setns"
 _MOST_NAMESPACES: Final = 64
 _JOIN_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 0.1
@@ -43,21 +42,25 @@ def give_up_rights(settings: AppSettings, master_pid: int) -> None:
     if not process.rights.master_as_root or settings.uid or settings.gid:
         foundation.become_app(settings)
     linux.die_with_parent(master_pid)
+    if process.start.namespace_door:
+        linux.stay_dumpable()  # or the master could not open our namespaces
     hooks.run(process.hooks_at("as-user"), "as-user")
 
 
 def _enter(jail: JailSettings, directory: str) -> None:
     if jail.wanted and os.geteuid() != 0:
         raise ConfigError("cannot chroot(), unshare() or pivot_root() as non-root user")
+    here = os.getcwd()
     for address in jail.joined:
         _join(address)
+        os.chdir(here)  # another mount namespace begins at its root
     if jail.unshare:
         _unshare(jail.unshare)
     if jail.root:
         _say(f"chroot() to {jail.root}")
-        here = os.path.relpath(os.getcwd(), jail.root)
+        below = os.path.relpath(here, jail.root)
         os.chroot(jail.root)
-        os.chdir(directory or ("/" if here.startswith("..") else f"/{here}"))
+        os.chdir(directory or ("/" if below.startswith("..") else f"/{below}"))
     if jail.pivot:
         kernel_jails.attach("", "", "/", kernel_jails.RECURSIVE | kernel_jails.PRIVATE)
         new, old = jail.pivot
@@ -77,7 +80,7 @@ def _join(address: str) -> None:
     """Enter the namespaces another instance gives away (setns-socket, ours or uWSGI's)."""
     _say(f"joining namespaces from {address} ...")
     data, descriptors = _given_away(address, time.monotonic() + _JOIN_SECONDS)
-    if not data.startswith(_NAMESPACES_FOLLOW):
+    if not data.startswith(GREETING):
         raise ConfigError(f"setns: {address} gives no namespaces away")
     for descriptor in descriptors:
         kernel_jails.join_namespace(descriptor)
@@ -88,7 +91,7 @@ def _given_away(address: str, deadline: float) -> tuple[bytes, list[int]]:
     while True:
         try:
             with connected(address, _JOIN_SECONDS) as sock:
-                data, descriptors, _, _ = socket.recv_fds(sock, len(_NAMESPACES_FOLLOW) + 4, _MOST_NAMESPACES)
+                data, descriptors, _, _ = socket.recv_fds(sock, len(GREETING) + 4, _MOST_NAMESPACES)
                 return data, descriptors
         except OSError as error:
             if time.monotonic() >= deadline:

@@ -49,7 +49,7 @@ def chosen(
             orders.reload(How.BRUTAL if order.option == "brutal-reload-on-fd" else How.TOGETHER)
 
         yield FdOrders(settings.process.fd_orders, loop, obey, logs.say)
-    yield from _posts(settings, logs, orders, emperor, loop)
+    yield from _posts(settings, segment, logs, orders, emperor, loop)
     features = settings.features
     aides = [*(Touch(path, MULE) for path in features.mules.touches)]
     aides += [Touch(path, SPOOLER) for path in features.spoolers.touches]
@@ -81,9 +81,17 @@ def chosen(
 
 
 def _posts(
-    settings: AppSettings, logs: Logs, orders: Orders, emperor: EmperorPipe | None, loop: Loop
+    settings: AppSettings, segment: Segment, logs: Logs, orders: Orders, emperor: EmperorPipe | None, loop: Loop
 ) -> Iterator[Part]:
     start = settings.process.start
+    if start.namespace_door:
+        from palatine_app_server.namespace_door import NamespaceDoor
+
+        cells, word = segment.cells("server"), segment.word("server", "zygote_pid")
+        jailed = start.jail.wanted
+        yield NamespaceDoor(
+            start.namespace_door, start.kept_namespaces, lambda: cells[word] if jailed else 0, loop, logs.say_dated
+        )
     if not (start.mountpoints or start.note_socket or start.heartbeat):
         return
     from palatine_app_server import watch_posts

@@ -64,6 +64,8 @@ class StartSettings(NamedTuple):
     mountpoints: tuple[str, ...] = ()  # check-mountpoint
     after_request: tuple[str, ...] = ()
     note_socket: str = ""
+    namespace_door: str = ""  # setns-socket
+    kept_namespaces: tuple[str, ...] = ()  # that it does not give away
     heartbeat: int = 0  # seconds
 
     @property
@@ -93,6 +95,8 @@ def read(config: Config) -> StartSettings:
         directory=_text(config, "force-cwd"),
         mountpoints=_values(config, "check-mountpoint"),
         note_socket=_text(config, "notify-socket"),
+        namespace_door=_text(config, "setns-socket"),
+        kept_namespaces=_values(config, "setns-socket-skip"),
         heartbeat=settings.integer("heartbeat", 0),
         after_request=_each(config, "after-request-hook", _function),
     )

@@ -184,6 +184,26 @@ def import_roots() -> set[str]:
 
 
 @as_root
+def test_namespaces_are_given_away_and_joined(programs: Runner) -> None:
+    door = programs.runtime / "door"
+    words = [
+        "--setns-socket",
+        str(door),
+        "--setns-skip",
+        "net",
+        "--unshare",
+        "uts",
+        "--hook-as-root",
+        "hostname:shared",
+    ]
+    AppServer(programs, *words, app=TELLING)
+    joining = AppServer(programs, "--setns", str(door), name="joining", app=TELLING)
+    assert told(joining)["host"] == "shared"
+    assert told(joining)["cwd"] == str(programs.directory / "joining")
+    assert door.stat().st_mode & 0o777 == 0o600
+
+
+@as_root
 def test_privileges_may_be_dropped_after_the_app(programs: Runner) -> None:
     words = ["--uid", "nobody", "--gid", "nogroup", "--drop-after-apps"]
     server = AppServer(programs, *words, app=TELLING, **for_everybody(programs))

@@ -56,6 +56,8 @@ class Inquiries:
         if kind == "status":
             return self._status()
         if kind == "udp.datagram" and isinstance(body, dict):
+            if body.get("instance", self._place.name) != self._place.name:  # an older agent does not say
+                return {"error": "invalid", "message": f"this is {self._place.name}, and not {body['instance']}"}
             self._logs.say(f"[udp:{body.get('peer', '')}] {body.get('payload', '')}")
             return {}
         return {"error": "unknown-type", "message": f"no request {kind!r}"}

@@ -1,7 +1,8 @@
 """Datagrams on an app's `--udp` socket that are not SNMP go back to the app's log; must never hold up the socket.
 
 The agent reads the socket, so it is the agent that hands them on: one request `udp.datagram` each, in order, to the
-instance's `ctl`. What the instance does not take in time is dropped and counted, as UDP itself would.
+instance's `ctl`. It says whom it is for, so that an app whose `ctl` is a link cannot have its neighbour log it. What
+the instance does not take in time is dropped and counted, as UDP itself would.
 """
 
 from pathlib import Path
@@ -36,7 +37,7 @@ class Forwarder:
 
     def put(self, peer: str, payload: bytes) -> None:
         """Hand on one datagram from `peer` (`ip:port`); drops it when too many wait."""
-        body = {"peer": peer, "payload": payload[:MAX_PAYLOAD].decode("latin-1")}
+        body = {"instance": self._name, "peer": peer, "payload": payload[:MAX_PAYLOAD].decode("latin-1")}
         try:
             self._send.send_nowait(body)
         except trio.WouldBlock:

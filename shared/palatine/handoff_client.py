@@ -3,6 +3,7 @@
 import json
 import os
 import socket as stdlib_socket
+import stat
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,16 +57,18 @@ class Handoff:
 async def fetch_offers(directory: Path, daemon: str, kinds: Sequence[str]) -> Handoff:
     """Connect to `<directory>/handoff` and take the sockets of the named kinds.
 
+    A link is not followed: it could lead to a neighbour's master, who gives us his sockets and his secrets.
+
     Raises:
         PeerError: nobody listens there, or the master refused us.
         DeadlineError: no complete answer within `ANSWER_SECONDS`.
-        ProtocolError: what answered is not a master.
+        ProtocolError: what answered is not a master, or there is no socket.
     """
     connection = trio.socket.socket(stdlib_socket.AF_UNIX, stdlib_socket.SOCK_SEQPACKET)
     handoff = Handoff([], connection)
     try:
         with trio.fail_after(ANSWER_SECONDS):
-            await connection.connect(str(directory / "handoff"))
+            await _connect(connection, directory / "handoff")
             await connection.send(json.dumps({"v": VERSION, "daemon": daemon, "kinds": list(kinds)}).encode())
             while (offer := await _receive(connection)) is not None:
                 handoff.offers.append(offer)
@@ -81,6 +84,17 @@ async def fetch_offers(directory: Path, daemon: str, kinds: Sequence[str]) -> Ha
         handoff.close()
         raise
     return handoff
+
+
+async def _connect(connection: trio.socket.SocketType, path: Path) -> None:
+    """Connect to the very socket that was looked at, whatever has its name by then."""
+    looked_at = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISSOCK(os.fstat(looked_at).st_mode):
+            raise ProtocolError(f"{path}: is no socket")
+        await connection.connect(f"/proc/self/fd/{looked_at}")
+    finally:
+        os.close(looked_at)
 
 
 async def _receive(connection: trio.socket.SocketType) -> Offer | None:

@@ -55,6 +55,27 @@ async def test_nobody_listening_is_a_peer_error(tmp_path: Path) -> None:
         await fetch_offers(tmp_path, "snmp-agent", ["snmp"])
 
 
+async def test_a_link_to_a_neighbours_master_is_not_followed(tmp_path: Path) -> None:
+    for name in ("mine", "neighbour"):
+        (tmp_path / name).mkdir()
+    asked: list[int] = []
+
+    def offers() -> list[Offer]:
+        asked.append(1)
+        return []
+
+    giver = Giver(tmp_path / "neighbour" / "handoff", offers)
+    (tmp_path / "mine" / "handoff").symlink_to("../neighbour/handoff")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve_once, giver)
+        with pytest.raises(ProtocolError, match="is no socket"):
+            await fetch_offers(tmp_path / "mine", "snmp-agent", ["snmp"])
+        assert not asked
+        with await fetch_offers(tmp_path / "neighbour", "snmp-agent", ["snmp"]):
+            assert asked
+    giver.close()
+
+
 @pytest.mark.parametrize(
     "data",
     [

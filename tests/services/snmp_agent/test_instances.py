@@ -270,6 +270,7 @@ async def test_other_datagrams_on_a_udp_socket_reach_the_instances_ctl(tmp_path:
             nursery.cancel_scope.cancel()
     assert [body["payload"] for body in received] == ["hello\n", bytes(range(256)).decode("latin-1")]
     assert {body["peer"] for body in received} == {peer}
+    assert {body["instance"] for body in received} == {"app"}
 
 
 async def test_a_udp_socket_without_snmp_answers_nothing(tmp_path: Path, events: list[Any]) -> None:

@@ -78,7 +78,9 @@ def read(config: Config, alarms: Collection[str]) -> MetricsSettings:
     thresholds = tuple(_parsed_threshold(option, alarms) for option in settings.items("metric-threshold"))
     directory = settings.text("metrics-dir", "") or ""
     return MetricsSettings(
-        enabled=settings.flag("enable-metrics") or bool(declared or thresholds or directory),
+        enabled=settings.flag("enable-metrics")
+        or bool(declared or thresholds or directory)
+        or any(settings.given(name) for name in ("stats-push", "rrdtool")),  # as in uWSGI; `carbon` asks for none
         declared=tuple(declared.values()),
         thresholds=thresholds,
         directory=directory,

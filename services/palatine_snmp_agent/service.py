@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import trio
 
+from palatine import places
 from palatine.bus import Request, Role
 from palatine.bus.journal import Journal, open_journal
 from palatine.codec import ber
@@ -33,7 +34,6 @@ from palatine_snmp_agent.usm_gate import UsmGate
 from palatine_snmp_agent.watching import Watch
 
 #: How the runtime directory is called that an app-server makes for itself and its companions.
-_PRIVATE: Final = "private-"
 #: What an alarm that is to be told must say.
 _ALARM_WORDS: Final = ("instance", "alarm", "message")
 
@@ -56,7 +56,7 @@ class Service:
         self._ctx = ctx
         self._nursery = nursery
         #: The agent of one app that was started beside it: the host's sockets are the host's agent's.
-        self._private = ctx.runtime_dir.name.startswith(_PRIVATE)
+        self._private = places.is_private(ctx.runtime_dir)
         self._engine = start_engine(ctx.state_dir / "engine.json", _engine_id(settings))
         self._scheduling = Scheduling()
         Lingering.of_this_loop().look = self._scheduling.look

@@ -61,6 +61,7 @@ from argparse import ArgumentParser
 
 import attrs
 
+from palatine import places
 from palatine.daemon import Context, Spec, run
 from palatine.schema import EXPORTER
 from palatine_stats_exporter.access import Http, check
@@ -86,9 +87,10 @@ async def serve(ctx: Context) -> None:
     from palatine_stats_exporter.service import serve as serve_all
 
     settings: Settings = ctx.settings
-    http = attrs.evolve(
-        settings.http or Http(), listen=ctx.args.http or (settings.http.listen if settings.http else "")
-    )
+    http = settings.http or Http()
+    #: The file is the host's: one app's own exporter would take the host's port, and hold the page of one app there.
+    listen = "" if places.is_private(ctx.runtime_dir) else http.listen
+    http = attrs.evolve(http, listen=ctx.args.http or listen)
     check(http)
     await serve_all(ctx, http)
 

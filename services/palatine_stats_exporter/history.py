@@ -7,7 +7,7 @@ is kept: sixty-four lines in one panel are no information.
 """
 
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from palatine_stats_exporter.board import Facts
@@ -48,6 +48,10 @@ FINE_SECONDS: Final = 10
 COARSE_SECONDS: Final = 60
 _FINE_SAMPLES: Final = 180
 _COARSE_SAMPLES: Final = 360
+_FINE_SPAN: Final = FINE_SECONDS * _FINE_SAMPLES
+_COARSE_SPAN: Final = COARSE_SECONDS * _COARSE_SAMPLES
+#: Instances known from an earlier run are found again within that time, or are gone.
+AWAITED_SECONDS: Final = 60.0
 #: Instances whose history is kept; 1,000 of them take 50 MB.
 MOST_INSTANCES: Final = 1000
 #: The name under which the whole host is kept: no instance can be called so.
@@ -85,6 +89,28 @@ class Ring:
             del self._times[0]
             del self._values[: len(SERIES)]
 
+    def __len__(self) -> int:
+        return len(self._times)
+
+    def packed(self) -> bytes:
+        """Times, then values, as the machine has them."""
+        return self._times.tobytes() + self._values.tobytes()
+
+    @classmethod
+    def unpacked(cls, times: bytes, values: bytes) -> "Ring":
+        """A ring that has these samples, as `packed` gave them."""
+        ring = cls(len(times) // 8)
+        ring._times.frombytes(times)
+        ring._values.frombytes(values)
+        return ring
+
+    def between(self, first: float, last: float) -> Iterator[tuple[float, Sample]]:
+        """Each sample from `first` to `last` with its time."""
+        size = len(SERIES)
+        for at, time in enumerate(self._times):
+            if first <= time <= last:
+                yield time, self._values[at * size : (at + 1) * size]
+
     def since(self, time: float) -> tuple[list[float], list[list[float]]]:
         """Times after `time`, and a column for each of SERIES."""
         first = next((at for at, when in enumerate(self._times) if when > time), len(self._times))
@@ -104,6 +130,8 @@ class _Kept:
         self.coarse = Ring(_COARSE_SAMPLES)
         self.before: Reading | None = None
         self.fresh = 0
+        #: Until when an instance restored from disk may not have been found yet.
+        self.awaited_until = 0.0
 
 
 class History:
@@ -127,7 +155,8 @@ class History:
                 _add(kept, time, sample)
             kept.before = now
         for name in self._kept.keys() - names:
-            del self._kept[name]
+            if self._kept[name].awaited_until <= time:
+                del self._kept[name]
         if samples:
             _add(self._kept[HOST], time, together(samples))
 
@@ -139,6 +168,22 @@ class History:
         times, columns = (kept.coarse if coarse else kept.fine).since(since)
         rounded = [[round(value, 6) for value in column] for column in columns]
         return {"time": times, **dict(zip(SERIES, rounded, strict=True))}
+
+    def rings(self) -> Iterator[tuple[str, bool, Ring]]:
+        """Every ring: of whom, and whether it is the coarse one."""
+        for name, kept in self._kept.items():
+            yield name, False, kept.fine
+            yield name, True, kept.coarse
+
+    def restore(self, name: str, ring: Ring, now: float, *, coarse: bool) -> None:
+        """Take over what a ring of an earlier run has of the last hours; to be called before the first `take`."""
+        if name not in self._kept and len(self._kept) > MOST_INSTANCES:
+            return
+        kept = self._kept.setdefault(name, _Kept())
+        kept.awaited_until = now + AWAITED_SECONDS
+        into, span = (kept.coarse, _COARSE_SPAN) if coarse else (kept.fine, _FINE_SPAN)
+        for time, sample in ring.between(now - span, now):
+            into.add(time, sample)
 
     @property
     def instances(self) -> int:

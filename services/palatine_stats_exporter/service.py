@@ -5,6 +5,7 @@ import resource
 import time
 from contextlib import closing
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -12,9 +13,11 @@ import trio
 
 from palatine.counters import Segment
 from palatine.daemon import Context
+from palatine.errors import PalatineError
+from palatine_stats_exporter import history_file
 from palatine_stats_exporter.access import Http
 from palatine_stats_exporter.board import Board
-from palatine_stats_exporter.history import FINE_SECONDS
+from palatine_stats_exporter.history import FINE_SECONDS, History
 from palatine_stats_exporter.instances import Instances
 from palatine_stats_exporter.live import Live
 from palatine_stats_exporter.neighbours import Neighbours
@@ -26,6 +29,9 @@ from palatine_stats_exporter.waiting import Tally
 
 #: How often counts go to the segment and the serving thread is looked at: a wake-up costs as much as a scrape.
 _ROUND_SECONDS: Final = 3.0
+
+#: How often the history goes to the disk: what a `kill -9` takes from the page.
+_KEEP_SECONDS: Final = 300.0
 
 _log = structlog.get_logger()
 
@@ -64,7 +70,7 @@ async def serve(ctx: Context, http: Http) -> None:
 
                 live = Live(pages.live, time.time)
                 nursery.start_soon(live.run)
-                nursery.start_soon(_samples, pages)
+                nursery.start_soon(_samples, pages, ctx.state_dir / "history")
                 application = web.Application(pages, live, ctx.draining, http)
                 outer.start_soon(web.serve, web.listen(http.listen), application, ctx.draining)  # ends by itself
             gc.collect()
@@ -84,11 +90,37 @@ async def keep_running(server: StatsServer) -> None:
             server.stop()
 
 
-async def _samples(pages: Pages) -> None:
-    """Feed the history of the page."""
-    while True:
-        pages.sample()
-        await trio.sleep(FINE_SECONDS)
+async def _samples(pages: Pages, kept: Path) -> None:
+    """Feed the history of the page, and keep it on disk: every few minutes, and at the end."""
+    remember(pages.history, kept)
+    due = time.monotonic() + _KEEP_SECONDS
+    try:
+        while True:
+            pages.sample()
+            if time.monotonic() >= due:
+                await trio.to_thread.run_sync(keep, kept, history_file.packed(pages.history))
+                due = time.monotonic() + _KEEP_SECONDS
+            await trio.sleep(FINE_SECONDS)
+    finally:
+        keep(kept, history_file.packed(pages.history))
+
+
+def remember(history: History, path: Path) -> None:
+    """Begin with what an earlier run has kept; what cannot be read is said and left."""
+    try:
+        history_file.load(path, history, time.time())
+    except FileNotFoundError:
+        return
+    except (OSError, PalatineError) as error:
+        _log.warning("history.not_read", path=str(path), reason=str(error), effect="the page begins anew")
+
+
+def keep(path: Path, data: bytes) -> None:
+    """Write the history; a disk that takes none costs the next run its panels and nothing else."""
+    try:
+        history_file.save(path, data)
+    except OSError as error:
+        _log.warning("history.not_kept", path=str(path), reason=str(error))
 
 
 async def _rounds(server: StatsServer, counts: "Counts", pages: Pages) -> None:

@@ -64,6 +64,11 @@ def config_file(daemon: str, override: str | None = None) -> Path | None:
     return default if default.exists() else None
 
 
+def is_private(runtime: Path) -> bool:
+    """Whether this is the runtime directory one app made for itself and the daemons it started beside it."""
+    return runtime.name.startswith("private-")
+
+
 def daemon_dir(runtime: Path, daemon: str) -> Path:
     """`<runtime>/<daemon>/`, mode 0750: a host daemon's segment, ctl socket and lock."""
     return _made(runtime / daemon, 0o750)

@@ -8,7 +8,7 @@ import msgspec
 
 from palatine.errors import ProtocolError
 from palatine_stats_exporter.board import Facts
-from palatine_stats_exporter.builtin_metrics import GAUGE, Metric, metrics
+from palatine_stats_exporter.push.uwsgi_metrics import GAUGE, Metric, metrics
 
 #: What uWSGI lets metrics be called, and what would end a path between quotes.
 _NAME: Final = re.compile(r"[0-9A-Za-z._-]+")

@@ -14,10 +14,10 @@ import trio
 
 from palatine.codec import zabbix
 from palatine.errors import PalatineError, ProtocolError
-from palatine_stats_exporter.builtin_metrics import Metric, metrics
 from palatine_stats_exporter.push.retry_policy import Failed, Outcome, Sent
 from palatine_stats_exporter.push.turns import Turn, conversation, given_socket, reason_of
 from palatine_stats_exporter.push.uwsgi_formats import Carbon, Wish, plain, rrdtool, statsd
+from palatine_stats_exporter.push.uwsgi_metrics import Metric, metrics
 
 _RRDTOOL_SECONDS: Final = 60
 

@@ -13,12 +13,12 @@ from palatine_app_server.api import ApiSettings
 from palatine_app_server.clients import Listener
 from palatine_app_server.commons import Commons
 from palatine_app_server.foundation import Sockets
+from palatine_app_server.inheritance import Inheritance
 from palatine_app_server.instance import Place
 from palatine_app_server.logs import Logs
 from palatine_app_server.settings import AppSettings
 from palatine_app_server.socket_settings import HTTP, Traits
 from palatine_app_server.worker import Doors
-from palatine_app_server.zygote import Inheritance
 
 
 class Heritage:

@@ -16,6 +16,7 @@ from palatine.codec import emperor_pipe
 from palatine.companions import Companions
 from palatine.notify import Notifier
 from palatine_app_server import (
+    alarm_raising,
     background,
     commons,
     foundation,
@@ -32,6 +33,7 @@ from palatine_app_server import (
     vacuum,
 )
 from palatine_app_server.actions import Actions
+from palatine_app_server.alarm_raising import Alarms
 from palatine_app_server.backlog import Backlog
 from palatine_app_server.crew import Crew
 from palatine_app_server.hearing import Hearing, Message
@@ -50,6 +52,7 @@ from palatine_app_server.settings import AppSettings
 from palatine_app_server.standing_orders import StandingOrders
 from palatine_app_server.succession import Words
 from palatine_app_server.takers import Takers
+from palatine_app_server.tally import Tally
 from palatine_app_server.vassal import EmperorPipe
 from palatine_app_server.workforce import Workforce
 
@@ -90,6 +93,8 @@ class Master:
         pid_files.write(settings.process.early_pidfiles, _say_early)
         foundation.drop_privileges(settings, place, self._sockets, words.argv)
         self._segment = foundation.make_segment(settings, place, self._sockets, words.cwd)
+        self._tally = Tally(self._segment)
+        self._alarms = Alarms(lambda: self._settings, self._tally, lambda: self._link)
         self._logs = Logs(settings.log, settings.alarms, self._segment, settings.processes, log)
         self._commons = commons.make(settings, words.cwd, place.directory / "lock", self._takes_requests)
         self._signals = self._commons.signals
@@ -103,7 +108,12 @@ class Master:
             PushOffers(lambda: self._settings.pushes, self._logs.say),
         )  # fmt: skip
         self._backlog = Backlog(
-            self._sockets.requests, self._signals, self._segment, self._logs, settings.alarms.backlog, self._raise
+            self._sockets.requests,
+            self._signals,
+            self._segment,
+            self._logs,
+            settings.alarms.backlog,
+            self._alarms,
         )
         self._community = settings.community
         self._actions = Actions(self._logs, self._deliver, self._commons.queues, self._app_environ(settings))
@@ -117,9 +127,8 @@ class Master:
             inheritance=self._heritage.of, in_child=self._in_child,
             on_ready=self._on_ready, on_fatal=self._give_up,
             on_aide=self._crew.spawned, on_zygote_gone=self._crew.zygote_gone,
-            on_crash=self._tell_of_crash, frugal=self._emperor is not None,
+            on_crash=self._alarms.crashed, frugal=self._emperor is not None,
         )  # fmt: skip
-        self._server = self._segment.cells("server")
         self._scaling = Scaling(
             lambda: self._settings, self._workforce, self._segment, self._loop, self._logs,
             doors=[bound.socket.fileno() for bound in self._sockets.requests], on_idle=self._die_of_idleness,
@@ -127,29 +136,30 @@ class Master:
         self._parts.append(self._scaling)
         self._orders = Orders(
             settings, self._workforce, self._logs, self._notifier, self._emperor,
-            reread=reread, count=self._count, total_requests=self._total_requests,
+            reread=reread, count=self._tally.count, total_requests=self._tally.requests,
         )  # fmt: skip
         self._schedule = Schedule(self._deliver, self._logs.say, self._loop, settings.features.timers)
         self._parts += [self._schedule, self._crew]
         self._parts += optional_parts.chosen(
             settings, self._segment, self._logs,
             commons=self._commons, orders=self._orders, crew=self._crew, environ=self._app_environ(settings),
-            cwd=self._words.cwd, raise_alarm=self._raise, loop=self._loop, emperor=self._emperor,
+            cwd=self._words.cwd, raise_alarm=self._alarms, loop=self._loop, emperor=self._emperor,
         )  # fmt: skip
         standing = StandingOrders(
             settings.process, self._orders, self._scaling, self._logs, self._loop,
-            deliver=self._deliver, alarm=self._raise, emperor=self._emperor, environ=self._app_environ(settings),
+            deliver=self._deliver, alarm=self._alarms, emperor=self._emperor, environ=self._app_environ(settings),
         )  # fmt: skip
         self._parts.append(standing)
         self._orders.at = standing.at
         inquiries = Inquiries(
             settings, place, self._logs, self._sockets,
-            actions=self._actions, orders=self._orders, workforce=self._workforce, total_requests=self._total_requests,
+            actions=self._actions, orders=self._orders, workforce=self._workforce, total_requests=self._tally.requests,
         )  # fmt: skip
         self._link = LinkEnd(
             place, self._logs, self._loop,
             answer=inquiries.answer, greeting=inquiries.greeting, state_dir=self._state_dir,
-            environ=self._environ, sibling=sibling, wanted=self._has_news(settings),
+            environ=self._environ, sibling=sibling,
+            wanted=alarm_raising.has_news(settings, place.name, self._state_dir),
         )  # fmt: skip
 
     @property
@@ -286,7 +296,7 @@ class Master:
     def _tick(self) -> None:
         self._backlog.measure()
         self._logs.tick()
-        if self._emperor is not None and self._total_requests():
+        if self._emperor is not None and self._tally.requests():
             self._emperor.announce_loyalty()
 
     def _reap(self) -> None:
@@ -317,7 +327,7 @@ class Master:
                 int(said["worker"]), int(said["generation"]), str(said["reason"])
             ),
             "signal": lambda said: self._deliver(int(said["number"])),
-            "alarm": lambda said: self._raise(str(said["alarm"]), str(said["message"]), "api"),
+            "alarm": lambda said: self._alarms(str(said["alarm"]), str(said["message"]), "api"),
             "community": self._change_community,
             "reload": lambda _said: self._orders.reload(),
             "stop": lambda _said: self._orders.stop_now(),
@@ -326,7 +336,7 @@ class Master:
             ),
             "schedule": lambda said: self._schedule.register(int(said["generation"]), tuple(said["wish"])),
             "harakiri": lambda _said: self._workforce.harakiri.watch_apps(),
-            "spooler-frequency": lambda said: self._show("spooler_frequency", int(said["seconds"])),
+            "spooler-frequency": lambda said: self._tally.show("spooler_frequency", int(said["seconds"])),
         }
 
     def _worker_accepts(self, said: Message) -> None:
@@ -354,33 +364,17 @@ class Master:
             self._logs.say(f"*** WARNING: no {daemon} has come for its sockets; they are served once one runs ***")
         self._takers.missing.clear()
 
-    def _raise(self, alarm: str, message: str, source: str) -> None:
-        if any(known.name == alarm for known in self._settings.alarms.alarms):
-            self._count("alarms_raised")
-            self._link.post({"op": "raise", "alarm": alarm, "message": message, "source": source})
-
-    def _tell_of_crash(self, text: str) -> None:
-        for alarm in self._settings.process.crash_alarms:
-            self._raise(alarm, text, "segfault")
-
-    def _has_news(self, settings: AppSettings) -> bool:
-        """Whether the alarm-daemon is to hear of this instance: of its alarms, or that there are none any more."""
-        return bool(settings.alarms.alarms) or places.has_state(f"link/{self._place.name}", self._state_dir)
-
     def _deliver(self, number: int) -> None:
         delivered = self._signals.deliver(number)
-        self._count("routed_signals" if delivered else "unrouted_signals")
+        self._tally.count("routed_signals" if delivered else "unrouted_signals")
         if not delivered:
             self._logs.say(
                 f"*** unable to route signal {number}: nobody is registered for it, or its queue is full ***"
             )
 
     def _show_state(self) -> None:
-        self._show("state", self._orders.state)
-        self._show("link_pid", self._link.pid)
-
-    def _show(self, name: str, value: int) -> None:
-        self._server[self._segment.word("server", name)] = value
+        self._tally.show("state", self._orders.state)
+        self._tally.show("link_pid", self._link.pid)
 
     def _on_ready(self) -> None:
         generation = self._workforce.reload.serving
@@ -397,9 +391,7 @@ class Master:
         return self._workforce.fork_aide(role, number)
 
     def _takes_requests(self, worker: int) -> bool:
-        generation = self._workforce.reload.serving
-        cells = self._segment.cells("workers", worker - 1, generation & 1)
-        return bool(cells[self._segment.word("workers", "accepting")])
+        return self._tally.accepts(worker, self._workforce.reload.serving)
 
     def _die_of_idleness(self) -> None:
         if self._emperor is not None:
@@ -409,14 +401,6 @@ class Master:
 
     def _give_up(self, code: int) -> None:
         self._orders.give_up(code)
-
-    def _count(self, name: str) -> None:
-        self._server[self._segment.word("server", name)] += 1
-
-    def _total_requests(self) -> int:
-        word = self._segment.word("cores", "requests")
-        rows = self._settings.processes * self._settings.threads
-        return sum(self._segment.cells("cores", row, bank)[word] for row in range(rows) for bank in (0, 1))
 
 
 def _say_early(text: str) -> None:

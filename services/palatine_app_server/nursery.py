@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from palatine import exits
 from palatine_app_server import channel, privileges, zygote
+from palatine_app_server.inheritance import Inheritance
 from palatine_app_server.logs import Logs
 from palatine_app_server.loop import Loop
 
@@ -27,7 +28,7 @@ class Nursery:
         loop: Loop,
         logs: Logs,
         *,
-        inheritance: Callable[[int], zygote.Inheritance],
+        inheritance: Callable[[int], Inheritance],
         in_child: Callable[[], None],
         hear: Callable[[int, dict[str, Any]], None],
     ) -> None:

@@ -8,13 +8,14 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from palatine import exits
 from palatine.counters import Segment
-from palatine_app_server import endings, reload_policy, worker_policy, zygote
+from palatine_app_server import endings, reload_policy, worker_policy
 from palatine_app_server.harakiri import DeadlineWatch
 from palatine_app_server.harakiri_gate import HarakiriGate
+from palatine_app_server.inheritance import Inheritance
 from palatine_app_server.logs import Logs
 from palatine_app_server.loop import Loop
 from palatine_app_server.nursery import Nursery
@@ -22,13 +23,7 @@ from palatine_app_server.reload_policy import Do, How
 from palatine_app_server.settings import AppSettings
 from palatine_app_server.slots import Slots
 from palatine_app_server.worker_policy import Life, Phase
-
-
-class _Respawn(NamedTuple):
-    """When the serving generation gets another zygote, and how often one has died in a row before it had loaded."""
-
-    failures: int = 0
-    due: float | None = None
+from palatine_app_server.zygote_respawn import ZygoteRespawn
 
 
 class Workforce:
@@ -41,7 +36,7 @@ class Workforce:
         loop: Loop,
         logs: Logs,
         *,
-        inheritance: Callable[[int], zygote.Inheritance],
+        inheritance: Callable[[int], Inheritance],
         in_child: Callable[[], None],
         on_ready: Callable[[], None],
         on_fatal: Callable[[int], None],
@@ -66,7 +61,7 @@ class Workforce:
         queue = segment.word("server", "listen_queue")
         self.harakiri = HarakiriGate(self._watch, lambda: self._server[queue], logs)
         self.slots = Slots(segment, settings.threads)
-        self._respawn = _Respawn()
+        self._respawn = ZygoteRespawn()
         self._why = ""  # the last zygote that failed to load said so
         self._how = How.TOGETHER
         self._chain: deque[int] = deque()  # workers of the coming generation still to be started, one by one
@@ -143,8 +138,7 @@ class Workforce:
 
     def tick(self, now: float) -> None:
         """Do what time has made due."""
-        if self._respawn.due is not None and now >= self._respawn.due and not self.stopping:
-            self._respawn = self._respawn._replace(due=None)
+        if not self.stopping and self._respawn.take(now):
             self._start_zygote(self.reload.serving)
         for late, grace in self.harakiri.due_workers(self._settings, list(self._lives.values()), now):
             self.slots.harakiri(late.worker)
@@ -212,7 +206,7 @@ class Workforce:
         for action in actions:
             self._carry_out(action, before)
         if self.reload.serving != before.serving:
-            self._respawn = _Respawn()
+            self._respawn.loaded()
             self._server[self._segment.word("server", "generation")] = self.reload.serving
             self._server[self._segment.word("server", "last_reload")] = int(time.time())
             self._on_ready()
@@ -318,12 +312,11 @@ class Workforce:
         if generation == self.reload.coming:
             self._reload_event(reload_policy.Event.FAILED)
         elif generation == self.reload.serving:
-            delay = worker_policy.respawn_delay(self._respawn.failures, self._settings.process.forkbomb_seconds)
+            delay = self._respawn.died(time.monotonic(), self._settings.process.forkbomb_seconds)
             later = f" in {delay:g} seconds" if delay else ""
             self._logs.say(
                 f"zygote of generation {generation} (pid: {pid}) {endings.in_words(status)}, starting another{later}"
             )
-            self._respawn = _Respawn(self._respawn.failures + 1, time.monotonic() + delay)
 
     def _obey(self, generation: int, message: dict[str, Any]) -> None:
         op = message["op"]
@@ -340,7 +333,7 @@ class Workforce:
         if generation == self.reload.coming:
             self._reload_event(reload_policy.Event.LOADED)
         elif generation == self.reload.serving:
-            self._respawn = _Respawn()
+            self._respawn.loaded()
 
     # ------------------------------------------------------------------ workers
 

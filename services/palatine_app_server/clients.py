@@ -48,7 +48,7 @@ class Listener(NamedTuple):
     socket: socket.socket
     fd: int
     name: str
-    protocol: str  # "http", "https", "redirect" or "uwsgi"
+    protocol: str  # "http", "https", "redirect", "uwsgi", or one of socket_settings.CGI
     variables: dict[str, str]
     tls: Any = None  # the ssl.SSLContext of an HTTPS socket
     proxied: bool = False  # a connection may begin with a PROXY header

@@ -6,6 +6,11 @@ from palatine_app_server.connection import Connection
 
 def of(listener: Listener) -> type[Connection]:
     """The class of the connections accepted from `listener`."""
+    if "cgi" in listener.protocol:
+        from palatine_app_server import cgi_connections
+
+        scgi = listener.protocol.startswith("scgi")
+        return cgi_connections.ScgiConnection if scgi else cgi_connections.FastcgiConnection
     if listener.protocol == "redirect":
         from palatine_app_server import redirect_connection
 

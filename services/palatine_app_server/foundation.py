@@ -21,7 +21,7 @@ from palatine_app_server.log_sinks import FileSink, Sink
 from palatine_app_server.logs import Logs
 from palatine_app_server.privileges import ids
 from palatine_app_server.settings import AppSettings
-from palatine_app_server.socket_settings import HTTP, SocketWish
+from palatine_app_server.socket_settings import CGI, HTTP, SocketWish
 from palatine_app_server.sockets import BindError, Bound
 from palatine_app_server.uwsgi_module.snmp_values import SNMP_VALUES
 
@@ -241,7 +241,7 @@ def _bind(settings: AppSettings, kind: str, address: str, deadline: float) -> Bo
 def _bind_now(settings: AppSettings, kind: str, address: str) -> Bound:
     if kind in {"snmp", "udp"}:
         return sockets.bind_datagram(kind, address)
-    defers = settings.binding.defer and kind in {*HTTP, "uwsgi"}
+    defers = settings.binding.defer and kind in {*HTTP, *CGI, "uwsgi"}
     defer = int(settings.limits.read_seconds) if defers else 0
     return sockets.bind_stream(kind, address, settings.listen, defer_seconds=defer, how=settings.binding)
 

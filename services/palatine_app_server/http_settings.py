@@ -10,7 +10,8 @@ from palatine_app_server.front_settings import pair
 ROUTER: Final = ("http", "https", "https2", "http-to-https")
 #: A modifier other than these is another language's.
 _MODIFIERS: Final = ("http-modifier1", "http-modifier2", "http-socket-modifier1", "http-socket-modifier2",
-                     "https-socket-modifier1", "https-socket-modifier2")  # fmt: skip
+                     "https-socket-modifier1", "https-socket-modifier2", "fastcgi-modifier1", "fastcgi-modifier2",
+                     "scgi-modifier1", "scgi-modifier2")  # fmt: skip
 
 
 class WebsocketSettings(NamedTuple):

@@ -11,12 +11,19 @@ from palatine_app_server.tls_settings import TlsSettings
 #: Option → protocol; "" is what `protocol` says, uwsgi without it.
 KINDS: Final = {
     "socket": "", "s": "", "uwsgi-socket": "uwsgi", "http-socket": "http", "http11-socket": "http", "http": "http",
+    "fastcgi-socket": "fastcgi", "fastcgi-nph-socket": "fastcgi-nph", "scgi-socket": "scgi",
+    "scgi-nph-socket": "scgi-nph",
     "http-to-https": "redirect", **dict.fromkeys(tls_settings.OPTIONS, "https"),
 }  # fmt: skip
 #: Kinds whose clients speak HTTP.
 HTTP: Final = frozenset({"http", "https", "redirect"})
+#: Kinds of other front ends; those with -nph are told an HTTP status line, the others a Status header.
+CGI: Final = frozenset({"fastcgi", "fastcgi-nph", "scgi", "scgi-nph"})
 #: What `protocol` may say.
-PROTOCOLS: Final = {"": "uwsgi", "uwsgi": "uwsgi", "http": "http", "http11": "http"}
+PROTOCOLS: Final = {
+    "": "uwsgi", "uwsgi": "uwsgi", "http": "http", "http11": "http", "fastcgi": "fastcgi",
+    "fastcgi-nph": "fastcgi-nph", "scgi": "scgi", "scgi-nph": "scgi-nph",
+}  # fmt: skip
 
 
 class SocketWish(NamedTuple):
@@ -137,7 +144,7 @@ def protocol(config: Config) -> str:
         return "uwsgi"
     found = PROTOCOLS.get(option.value or "")
     if found is None:
-        raise option.origin.error(f"protocol = {option.value}: only uwsgi and http are spoken on such a socket")
+        raise option.origin.error(f"protocol = {option.value}: only uwsgi, http, fastcgi and scgi are spoken here")
     return found
 
 

@@ -28,6 +28,8 @@ def wishes(*words: str) -> tuple[SocketWish, ...]:
         (("--socket", ":1", "--socket-protocol=http"), ("http", ":1")),
         (("--uwsgi-socket", ":1", "--protocol=http"), ("uwsgi", ":1")),
         (("--http", "/a"), ("http", "/a")),
+        (("--fastcgi-socket", "/a"), ("fastcgi", "/a")),
+        (("--socket", ":1", "--protocol=scgi"), ("scgi", ":1")),
         (("--socket", "/a", "--abstract-socket"), ("uwsgi", "@/a")),
         (("--socket", ":1", "--abstract-socket"), ("uwsgi", ":1")),
         (("--socket", "\\0name"), ("uwsgi", "@name")),
@@ -49,7 +51,7 @@ def test_the_keys_of_a_shared_socket() -> None:
     [
         (("--http-socket", "=0"), "unable to use shared socket 0"),
         (("--http-socket", "=x"), "unable to use shared socket x"),
-        (("--socket", ":1", "--protocol=scgi"), "only uwsgi and http are spoken"),
+        (("--socket", ":1", "--protocol=raw"), "only uwsgi, http, fastcgi and scgi are spoken"),
     ],
 )
 def test_what_is_wrong_is_refused(words: tuple[str, ...], reason: str) -> None:

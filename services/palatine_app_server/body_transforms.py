@@ -45,10 +45,11 @@ class Gzip(Transform):
 
     def headers(self, headers: Headers) -> Headers:
         """See `Transform`."""
-        if has(headers, "content-encoding"):
+        if has(headers, "content-encoding") or has(headers, "content-range"):  # a part's bytes are counted
             self._wanted = False
             return headers
-        return [*headers, ("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
+        weak = [(key, f"W/{value}" if key.lower() == "etag" and value[:1] == '"' else value) for key, value in headers]
+        return [*weak, ("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
 
     def feed(self, data: bytes) -> bytes:
         """See `Transform`."""
@@ -112,7 +113,9 @@ class ToFile(Transform):
         """See `Transform`."""
         if self._fd >= 0:
             try:
-                os.write(self._fd, data)
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[os.write(self._fd, rest) :]  # a full disk takes some of it
             except OSError as error:
                 self._complain(f"[uwsgi-route] tofile {self._path}: {error.strerror}")
                 self.__del__()

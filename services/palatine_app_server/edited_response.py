@@ -116,7 +116,7 @@ class EditedResponse(Response):
         pulled = set()
         for wanted in self.settings.collected:
             for name, value in headers:
-                if name.lower() == wanted.header:
+                if name.lower() == wanted.header and isinstance(value, str):  # what else there is, is refused below
                     for variables in self.variables:
                         variables[wanted.variable] = value
                     if wanted.pulled:

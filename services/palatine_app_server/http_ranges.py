@@ -9,6 +9,7 @@ _RANGE: Final = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{0,18})|-([0-9]{1,18})
 _DATE: Final = re.compile(
     r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), ([0-9]{2}) ([A-Z][a-z]{2}) ([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT"
 )
+_LAST_SECOND: Final = 253_402_300_799  # of the year 9999
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
@@ -48,8 +49,8 @@ def parse_date(value: str) -> int:
 
 @functools.lru_cache(maxsize=256)
 def format_date(moment: int) -> str:
-    """The IMF-fixdate of unix seconds."""
-    at = time.gmtime(moment)
+    """The IMF-fixdate of unix seconds, of those that have four digits for the year."""
+    at = time.gmtime(min(max(moment, 0), _LAST_SECOND))
     return (
         f"{_DAYS[at.tm_wday]}, {at.tm_mday:02d} {_MONTHS[at.tm_mon - 1]} {at.tm_year} "
         f"{at.tm_hour:02d}:{at.tm_min:02d}:{at.tm_sec:02d} GMT"

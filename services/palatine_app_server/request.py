@@ -286,6 +286,12 @@ class Requests:
         return True
 
     def _log(self, core: Core, environ: dict[str, Any], response: Response, started_us: int, micros: int) -> None:
+        try:
+            self._consider(core, environ, response, started_us, micros)
+        except Exception:  # noqa: BLE001 - what an app or a final route left there costs its line, not the worker
+            _print_exception()
+
+    def _consider(self, core: Core, environ: dict[str, Any], response: Response, started_us: int, micros: int) -> None:
         notes = core.notes
         if notes is not None and notes.at_end is not None:
             notes.at_end()

@@ -10,6 +10,7 @@ from palatine_app_server.route_grammar import VARIABLES, Rule
 if TYPE_CHECKING:
     from palatine_app_server.route_policy import Walk
 
+_NOWHERE: Final = "/dev/null/nowhere"
 _NUMBER: Final = re.compile(r"\s*([+-]?[0-9]{1,18})")
 
 
@@ -58,16 +59,25 @@ def _redirect(walk: "Walk", rule: Rule) -> str:
 
 
 def _static(walk: "Walk", rule: Rule) -> str:
-    path = walk.expand(rule.argument)
+    path = _below(walk, rule.argument)
     if rule.action == "static-next" and not walk.world.is_file("isfile", path):
         return "next"
     walk.static = path
     return "break"
 
 
+def _below(walk: "Walk", template: str) -> str:
+    """The file a rule names; none where what a client sent leads out of the directory it was put in."""
+    path = walk.expand(template)
+    if "\0" not in path and path.split("/").count("..") <= template.split("/").count(".."):
+        return path
+    walk.log(f"[uwsgi-route] {path!r} leads elsewhere")
+    return _NOWHERE
+
+
 def _file(walk: "Walk", rule: Rule) -> str:
     given = dict(item.partition("=")[::2] for item in rule.argument.split(","))
-    path = walk.expand(given.get("filename", ""))
+    path = _below(walk, given.get("filename", ""))
     if not walk.world.is_file("isfile", path):
         return "next" if rule.action == "file-next" else "break"
     kind = (walk.world.value("mime", path) if "mime" in given else "") or given.get("content_type", "text/html")

@@ -3,7 +3,7 @@
 import pytest
 
 from palatine.errors import ConfigError
-from palatine_app_server import route_extras
+from palatine_app_server import body_transforms, route_extras
 from palatine_app_server.route_grammar import OPTIONS, Line, Routes, parse, parse_rule
 from palatine_app_server.route_policy import End, Walk
 from palatine_app_server.route_steps import Effect, Reply
@@ -317,6 +317,27 @@ def test_other_servers_and_dates() -> None:
     assert (end, walk.upstream, walk.environ.get("REACHED")) == (End.THROUGH, None, None)
     _, walk = walked(("run", "expires:file=/file,value=${qs[a]}0"), ("run", "expires:unix=5"))
     assert walk.add == [("Expires", "<date 1010>"), ("Expires", "<date 5>")]
+
+
+@pytest.mark.parametrize("action", ["static", "static-next", "file", "file-next"])
+def test_files_below_their_directory_only(action: str) -> None:
+    key = "filename=" if action.startswith("file") else ""
+    for path in ("/srv/../file", "/srv/..", "../file", "/file\0"):
+        _, walk = walked(("", f".* {action}:{key}/srv/../$0"), PATH_INFO=path)
+        assert walk.static in {"", "/dev/null/nowhere"}
+        assert walk.reply is None
+        assert walk.effects == [Effect("log", (f"[uwsgi-route] {'/srv/../' + path!r} leads elsewhere",))]
+
+
+def test_compressed_is_another_representation() -> None:
+    headers = [("Content-Type", "a/b"), ("ETag", '"1"'), ("Content-Length", "5")]
+    assert body_transforms.prepared([body_transforms.Gzip()], headers) == [
+        ("Content-Type", "a/b"), ("ETag", 'W/"1"'), ("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding"),
+    ]  # fmt: skip
+    part = body_transforms.Gzip()
+    headers = [("ETag", '"1"'), ("Content-Range", "bytes 0-4/9")]
+    assert body_transforms.prepared([part], headers) == headers
+    assert body_transforms.feed([part], b"parts") + body_transforms.finish([part], 206) == b"parts"
 
 
 def test_transforms_are_noted() -> None:

@@ -22,6 +22,8 @@ def application(environ, start_response):
     if path == "/headers":
         start_response("200 OK", [("X-Kept", "one"), ("X-Pulled", "two"), ("Content-Length", "2")])
         return [memoryview(b"ok")]
+    if path == "/number":
+        start_response("200 OK", [("X-Kept", 1)])
     if path == "/long":
         start_response("200 OK", [("X-Long", "x" * 2000)])
         return [b"long"]
@@ -75,7 +77,10 @@ def test_responses(programs: Runner) -> None:
         assert b"Pulled" not in head
         assert client.get("/buffers")[1] == b"abcabcabc"
         assert client.get("/long")[0].startswith(b"HTTP/1.1 500 ")
+        assert client.get("/number")[0].startswith(b"HTTP/1.1 500 ")
     server.running.wait_for("/headers one two")
+    server.running.wait_for("/number - -")
+    assert server.read("slots")[0]["respawn_count"] == 1
     assert "ReadingFileWrapper" in body(server, "/wrapper")
     assert body(server, "/file") == (server.home / "app.py").read_text()
     server.running.wait_for("/file - -\n")

@@ -191,6 +191,7 @@ def test_what_the_client_has(root: Path, date: str, status: str) -> None:
 def test_dates_there_and_back() -> None:
     for moment in (0, MTIME, 4_000_000_000):
         assert http_ranges.parse_date(http_ranges.format_date(moment)) == moment
+    assert http_ranges.format_date(10**18).endswith(" 9999 23:59:59 GMT")  # a route's `expires` of what a client sent
 
 
 @pytest.mark.parametrize(

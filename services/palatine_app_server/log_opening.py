@@ -47,7 +47,8 @@ def _open(settings: LogSettings, logger: Logger, log: Sink) -> Sink:
     if logger.plugin == "rsyslog":
         address, _, rest = argument.partition(",")
         shape = log_sinks.rsyslog_shape(rest, socket.gethostname(), settings.packet_bytes)
-        return DatagramSink(address, log_sinks.SYSLOG_PORT, shape)
+        pieces = settings.packet_bytes - log_sinks.RSYSLOG_HEAD_BYTES if settings.split_packets else 0
+        return DatagramSink(address, log_sinks.SYSLOG_PORT, shape, pieces)
     if not argument:
         raise ConfigError("logger pipe: it takes a command")
     return ProgramSink(argument)

@@ -40,6 +40,7 @@ class LogSettings(NamedTuple):
     drains: tuple["re.Pattern[bytes]", ...] = ()
     filters: tuple["re.Pattern[bytes]", ...] = ()
     packet_bytes: int = 1024  # of rsyslog
+    split_packets: bool = False  # a longer line becomes several packets
     requests: RequestLogSettings = RequestLogSettings()
 
     @property
@@ -77,6 +78,7 @@ def read(config: Config) -> LogSettings:
         request_routes=each(config, "log-req-route", log_grammar.parse_route),
         drains=each(config, "log-drain", log_grammar.compile_pattern),
         filters=each(config, "log-filter", log_grammar.compile_pattern),
+        split_packets=settings.flag("rsyslog-split-messages"),
         packet_bytes=settings.integer("rsyslog-packet-size", 1024, minimum=64, maximum=65000),
         requests=_requests(config, date_format),
     )

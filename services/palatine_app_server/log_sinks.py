@@ -201,10 +201,14 @@ def inherited(fd: int) -> StreamSink:
 
 
 class DatagramSink:
-    """A datagram socket: one line, one datagram, in the form `shape` gives it. Nobody waits for a receiver."""
+    """A datagram socket: one line, one datagram, in the form `shape` gives it. Nobody waits for a receiver.
 
-    def __init__(self, address: str, port: int, shape: Callable[[bytes], bytes]) -> None:
+    With `piece_bytes` a longer line becomes several.
+    """
+
+    def __init__(self, address: str, port: int, shape: Callable[[bytes], bytes], piece_bytes: int = 0) -> None:
         self._shape = shape
+        self._piece_bytes = piece_bytes
         self._address: str | tuple[str, int] = address
         family = socket.AF_UNIX
         if not address.startswith(("/", "@")) and (port or ":" in address):
@@ -219,9 +223,11 @@ class DatagramSink:
         self._socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
 
     def write(self, data: bytes) -> int:
-        """Send one datagram; a receiver that is away or full costs the line."""
+        """Send a line; a receiver that is away or full costs the line."""
+        step = self._piece_bytes or max(1, len(data))
         try:
-            self._socket.sendto(self._shape(data), self._address)
+            for at in range(0, max(1, len(data)), step):
+                self._socket.sendto(self._shape(data[at : at + step]), self._address)
         except OSError:
             return 1
         return 0
@@ -285,12 +291,16 @@ def syslog_shape(argument: str) -> Callable[[bytes], bytes]:
     return lambda data: f"<{priority}>{_stamp()} {name}: ".encode() + data.removesuffix(b"\n")
 
 
+#: Of a packet, for all that is not the message: uWSGI's figure.
+RSYSLOG_HEAD_BYTES: Final = 30
+
+
 def rsyslog_shape(argument: str, hostname: str, packet_bytes: int) -> Callable[[bytes], bytes]:
     """The datagrams of `rsyslog:host[:port][,ident[,priority]]`: RFC 3164, cut to `packet_bytes`."""
     ident, _, priority = argument.partition(",")
     start = f"<{int(priority) if priority.isdigit() else 29}>".encode()
     name = f" {ident or f'{hostname} uwsgi'}: ".encode()
-    most = packet_bytes - 30
+    most = packet_bytes - RSYSLOG_HEAD_BYTES
     return lambda data: start + _stamp().encode() + name + data.removesuffix(b"\n")[:most]
 
 

@@ -172,6 +172,6 @@ _STEPS: Final[dict[str, Callable[["Walk", Rule], str]]] = {
     **dict.fromkeys(("cacheinc", "cachedec", "cachemul", "cachediv"), _cache_number),
     "gzip": partial(_transform, lambda _walk: body_transforms.Gzip()),
     "toupper": partial(_transform, lambda _walk: body_transforms.Upper()),
-    "template": partial(_transform, lambda walk: body_transforms.Template(walk.expand)),
+    "template": partial(_transform, lambda walk: body_transforms.Template(walk.expander())),
     "tofile": _to_file, "hash": _hash, "expires": _expires,
 }  # fmt: skip

@@ -102,6 +102,16 @@ class Walk:
 
         return _TEMPLATE.sub(value, template) if "$" in template else template
 
+    def expander(self) -> Callable[[str], str]:
+        """`expand` with the groups of the rule that is being done, for whoever needs it later."""
+        groups = self._groups
+
+        def expand(template: str) -> str:
+            self._groups = groups
+            return self.expand(template)
+
+        return expand
+
     def _group(self, found: "re.Match[str]") -> str:
         """What `$1` stands for: itself where nothing was matched, nothing where the expression has no such group."""
         if not self._groups:

@@ -130,6 +130,17 @@ def test_datagrams(logger: str, pattern: bytes, tmp_path: Path) -> None:
                 assert size <= 1024 if "rsyslog" in logger else size >= 3000
 
 
+def test_long_lines_in_several_packets() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(10)
+        address = f"rsyslog:127.0.0.1:{server.getsockname()[1]},me"
+        with opened(address, packet_bytes=130, split_packets=True) as sink:
+            sink.write(b"a" * 100 + b"b" * 100 + b"c\n")
+            pieces = [server.recv(4096).partition(b" me: ")[2] for _ in range(3)]
+            assert pieces == [b"a" * 100, b"b" * 100, b"c"]
+
+
 def test_syslog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_sinks, "SYSLOG_SOCKET", str(tmp_path / "log"))
     for argument, start in (("", b"<30>"), (":myapp", b"<30>"), (":myapp,local6", b"<182>")):

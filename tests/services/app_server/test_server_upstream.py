@@ -44,7 +44,7 @@ def application(environ, start_response):
 def lazy(start_response):
     start_response("200 OK", [("X-App", "1")])
     yield b"hello "
-    yield b"${HTTP_X_NAME}"
+    yield b"${HTTP_X_NAME}$1"
 """
 
 
@@ -75,7 +75,7 @@ def test_caches_and_bodies(programs: Runner) -> None:
             route = ^/hits cachevar:key=hits,var=HTTP_X_HITS,num=1
             route = ^/hits rewrite:/environ
             route-if = incache:key=a addvar:HAS=yes
-            route = ^/lazy template:
+            route = ^/(l)azy template:
             route = ^/write toupper:
             route = ^/environ tofile:filename={kept}
             response-route-if = equal:${{qs[z]}};1 gzip:
@@ -95,7 +95,7 @@ def test_caches_and_bodies(programs: Runner) -> None:
     found = json.loads(curl(server, "/hits"))
     assert (found["HTTP_X_HITS"], found["HAS"]) == ("2", "yes")
     assert json.loads(kept.read_text()) == found
-    assert curl(server, "/lazy", "-H", "X-Name: ${HTTP_HOST}") == "hello ${HTTP_HOST}"
+    assert curl(server, "/lazy", "-H", "X-Name: ${HTTP_HOST}") == "hello ${HTTP_HOST}l"
     assert curl(server, "/write") == "ABCDEF"
     for path in ("/big/5000?z=1", "/lazy?z=1", "/write?z=1"):
         packed = run("curl", "-sS", url(server, path), "-o", str(kept), "-w%header{content-encoding}").stdout

@@ -64,7 +64,13 @@ def test_messages_in_pieces(step: int) -> None:
         (frame(0x01, "é".encode()[:1]) + frame(0x80, b"x"), 1007),
         (frame(0x82, b"x" * 11), 1009),
         (frame(0x02, b"x" * 6) + frame(0x80, b"x" * 5), 1009),
-        (bytes.fromhex("82ffffffffffffffffff"), 1009),
+        (bytes.fromhex("82ff7fffffffffffffff"), 1009),
+        (bytes.fromhex("82ffffffffffffffffff"), 1002),
+        (bytes.fromhex("82fe0005") + MASK + b"xxxxx", 1002),
+        (bytes.fromhex("82ff0000000000000005") + MASK + b"xxxxx", 1002),
+        (frame(0x88, b"\x03"), 1002),
+        *((frame(0x88, code.to_bytes(2, "big")), 1002) for code in (0, 999, 1004, 1005, 1006, 1015, 2999, 5000)),
+        (frame(0x88, b"\x03\xe8\xff"), 1007),
     ],
 )
 def test_what_is_refused(data: bytes, code: int) -> None:

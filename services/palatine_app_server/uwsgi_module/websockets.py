@@ -7,7 +7,8 @@ import contextlib
 import re
 import select
 import time
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from palatine.codec import websocket
 from palatine.codec.websocket import Message, WebsocketError
@@ -125,6 +126,8 @@ def handshake(core: Core, settings: WebsocketSettings, key: str, origin: str, pr
     protocol = protocol or environ.get("HTTP_SEC_WEBSOCKET_PROTOCOL", "").partition(",")[0].strip()
     version = environ.get("HTTP_SEC_WEBSOCKET_VERSION", "13")
     words = (origin, protocol or "-")
+    if not _asked_for(environ):
+        raise OSError("unable to complete websocket handshake: the client asked for none")
     if response.head_sent or version != "13" or not _KEY.fullmatch(key) or not all(map(_WORD.fullmatch, words)):
         raise OSError("unable to complete websocket handshake")
     headers = [("Upgrade", "WebSocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Origin", origin)]
@@ -137,3 +140,10 @@ def handshake(core: Core, settings: WebsocketSettings, key: str, origin: str, pr
     response.abandon()  # what the app returns in the end is no response any more
     response.status, response.header_count, response.header_bytes = 101, len(headers), len(head)
     return Websocket(connection, settings)
+
+
+def _asked_for(environ: Mapping[str, Any]) -> bool:
+    """Whether the client has asked for it (section 4.2.1): a proxy before us must not take the frames for requests."""
+    wanted = [word.strip().lower() for word in environ.get("HTTP_CONNECTION", "").split(",")]
+    protocols = [word.strip().lower() for word in environ.get("HTTP_UPGRADE", "").split(",")]
+    return environ.get("REQUEST_METHOD") == "GET" and "upgrade" in wanted and "websocket" in protocols

@@ -17,6 +17,9 @@ PROTOCOL_ERROR: Final = 1002
 NO_UTF8: Final = 1007
 TOO_BIG: Final = 1009
 
+#: Those a close frame may hold, beside those of libraries and applications (section 7.4.2, and IANA's registry).
+_CODES: Final = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014})
+
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _CONTROL_BYTES: Final = 125
 _DATA: Final = frozenset({CONTINUATION, TEXT, BINARY})
@@ -82,6 +85,8 @@ class Decoder:
                 return None
             final, opcode, data = frame
             if opcode not in _DATA:
+                if opcode == CLOSE and data:
+                    _check_close(data)
                 return Message(opcode, data)
             self._message += data
             self._kind = opcode or self._kind
@@ -104,6 +109,8 @@ class Decoder:
             if len(buffer) < 2 + width:
                 return None
             size, at = int.from_bytes(buffer[2 : 2 + width], "big"), 2 + width
+            if size < (126 if width == 2 else 65536) or size >> 63:  # section 5.2
+                raise WebsocketError(PROTOCOL_ERROR, "length that is not written in the shortest way")
         if opcode in _DATA and len(self._message) + size > self._most:
             raise WebsocketError(TOO_BIG, f"message of more than {self._most} bytes")
         end = at + 4 + size
@@ -124,6 +131,17 @@ class Decoder:
                 raise WebsocketError(PROTOCOL_ERROR, "control frame in pieces, or too long")
         elif (opcode == CONTINUATION) is (self._kind == CONTINUATION):
             raise WebsocketError(PROTOCOL_ERROR, "continuation of nothing, or a message inside another")
+
+
+def _check_close(data: bytes) -> None:
+    """Section 5.5.1; what is no code must not be sent back either."""
+    if len(data) < 2 or not _may_be_sent(int.from_bytes(data[:2], "big")):
+        raise WebsocketError(PROTOCOL_ERROR, "close frame without a code that may be sent")
+    _check_text(data[2:])
+
+
+def _may_be_sent(code: int) -> bool:
+    return code in _CODES or 3000 <= code <= 4999
 
 
 def _check_text(data: bytes) -> None:

@@ -206,6 +206,8 @@ def test_what_is_refused_and_who_does_not_answer(programs: Runner) -> None:
         request("Sec-WebSocket-Version: 13"),
         request("Sec-WebSocket-Key: short", "Sec-WebSocket-Version: 13"),
         request(f"Sec-WebSocket-Key: {KEY}", "Sec-WebSocket-Version: 8"),
+        good.replace(b"Upgrade: websocket\r\n", b""),
+        good.replace(b"GET", b"POST"),
     ):
         with server.connect() as client:
             client.send(wrong)

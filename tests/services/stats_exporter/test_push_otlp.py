@@ -8,6 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from google.protobuf.json_format import Parse
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from running import Runner, free_port, wait_until
 from stats_master import master
@@ -25,7 +27,9 @@ class Collector(BaseHTTPRequestHandler):
         server.asked += 1
         accepted = right and known and server.asked > 2
         if accepted:
-            server.bodies.append(json.loads(gzip.decompress(body)))
+            text = gzip.decompress(body)
+            Parse(text, ExportMetricsServiceRequest())  # the standard's own reader: refuses what it does not know
+            server.bodies.append(json.loads(text))
         answer = b'{"partialSuccess":{"rejectedDataPoints":"1","errorMessage":"one too many"}}' if accepted else b"{}"
         self.send_response(200 if accepted else 503)
         self.send_header("Content-Length", str(len(answer)))

@@ -55,6 +55,16 @@ class AppDoor:
             return self._gate.answer(datagram, self._desk)
         return verdict
 
+    def proves(self, datagram: bytes, _host: str) -> bool:
+        """Whether it names the community, or is a user's."""
+        try:
+            _, community, _ = read_community(datagram)
+        except VersionError:
+            return self._gate is not None and self._gate.proves(datagram)
+        except ProtocolError:
+            return False
+        return self._responder.knows(community)
+
 
 class HostDoor:
     """The door of the host's sockets."""
@@ -85,6 +95,17 @@ class HostDoor:
             return Verdict(BAD_COMMUNITY)
         responder = self._desk.responder(named, context, grant.families)
         return Verdict(UNKNOWN_CONTEXT) if responder is None else responder.answer(datagram)
+
+    def proves(self, datagram: bytes, host: str) -> bool:
+        """Whether it names a community that may ask from `host`, or is a user's."""
+        try:
+            _, named, _ = read_community(datagram)
+        except VersionError:
+            return self._gate.proves(datagram)
+        except ProtocolError:
+            return False
+        community, _ = self._meant(named)
+        return bool(community) and self._grant(community, host) is not None
 
     def _meant(self, named: bytes) -> tuple[bytes, str]:
         """The configured community in what a message names, b"" for none, and the context."""

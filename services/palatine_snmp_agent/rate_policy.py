@@ -1,6 +1,8 @@
-"""How much one source may ask: a token bucket; pure."""
+"""Who is one source, and how much it may ask: a token bucket; pure."""
 
 import math
+from functools import lru_cache
+from ipaddress import IPv6Address
 from typing import Final, NamedTuple
 
 #: A manager that walks a host's every table asks a hundred times a second; a poller of everything, a thousand times.
@@ -18,6 +20,21 @@ class Rate(NamedTuple):
     def most(self) -> float:
         """Tokens a source at rest has."""
         return self.burst or 2 * self.per_second
+
+
+@lru_cache(maxsize=4096)
+def source_of(host: str) -> str:
+    """The source an address counts as: IPv4 itself, also within IPv6; of IPv6 its /64, all of which may be one host."""
+    if ":" not in host:
+        return host
+    text, _, zone = host.partition("%")
+    address = IPv6Address(text)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    if address.is_loopback:
+        return host
+    network = IPv6Address(int(address) >> 64 << 64)
+    return f"{network}/64%{zone}" if zone else f"{network}/64"
 
 
 def refilled(rate: Rate, tokens: float | None, elapsed: float) -> float:

@@ -99,6 +99,10 @@ class Responder:
         self._request_id_at: dict[int, int] = {}
         self._generation = view.generation
 
+    def knows(self, community: bytes) -> bool:
+        """Whether a message that names this community is answered."""
+        return bool(community) and hmac.compare_digest(community, self._community)
+
     def answer(self, datagram: bytes) -> Verdict:
         """The verdict on one datagram."""
         at = self._request_id_at.get(len(datagram))
@@ -139,7 +143,7 @@ class Responder:
     def _read(self, datagram: bytes) -> Verdict:
         try:
             version, community, pdu_type, request_id, octets = envelope = snmp.open_envelope(datagram)
-            if not (community and hmac.compare_digest(community, self._community)):
+            if not self.knows(community):
                 return Verdict(BAD_COMMUNITY)
             counter = _REQUESTS.get(pdu_type, UNKNOWN_PDU)
             if counter == UNKNOWN_PDU or (version == _V1 and counter == GET_BULK):

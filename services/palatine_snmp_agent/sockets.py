@@ -15,6 +15,7 @@ import trio
 
 from palatine_snmp_agent.datagrams import Received, datagrams_of
 from palatine_snmp_agent.lingering import Lingering
+from palatine_snmp_agent.rate_policy import source_of
 from palatine_snmp_agent.responder import Verdict
 from palatine_snmp_agent.tally import Tally
 
@@ -30,6 +31,9 @@ class Door(Protocol):
 
     def answer(self, datagram: bytes, host: str) -> Verdict:
         """The verdict on one datagram of `host`."""
+
+    def proves(self, datagram: bytes, host: str) -> bool:
+        """Whether it is of somebody we know; cheaper than an answer."""
 
 
 class Endpoint:
@@ -128,11 +132,12 @@ class Endpoint:
             raise OSError(errno.ESHUTDOWN, "the socket has been shut down")
 
     def _answer(self, door: Door, received: Received, now: float) -> None:
-        host = received.sender[0]
-        if not self._tally.admit(host, now):
+        host, data = received.sender[0], received.data
+        source = source_of(host)
+        if not self._tally.admit(source, now, lambda: door.proves(data, host)):
             return
-        verdict = door.answer(received.data, host)
-        self._tally.note(host, verdict, now)
+        verdict = door.answer(data, host)
+        self._tally.note(source, verdict, now)
         if verdict.reply is None:
             return
         try:

@@ -29,7 +29,8 @@ _STRANGERS: Final = NOT_AUTHENTIC | {BAD_COMMUNITY}
 class Source:
     """Datagrams of one host: all of them; those answered; with a wrong community, or user, key or passphrase; no SNMP.
 
-    `throttled` are those not looked at; `tokens` is how many more it may send at once, None before the first.
+    `throttled` are those not looked at; `tokens` is how many more it may send at once, None before the first, and
+    `known_tokens` how many of those that prove who they are from, when others in its name have used up the first.
     """
 
     datagrams: int = 0
@@ -40,6 +41,8 @@ class Source:
     throttled: int = 0
     last_seen: float = 0.0
     tokens: float | None = None
+    known_tokens: float | None = None
+    known_seen: float = 0.0
 
 
 class Sources:
@@ -53,21 +56,30 @@ class Sources:
         self.rate = Rate()
 
     def admit(self, host: str, now: float) -> bool:
-        """Whether a datagram of `host` may be looked at; one that may not is counted. `now` is unix time."""
+        """Whether any datagram of `host` may be looked at. `now` is unix time."""
         source = self._sources.get(host) or self._remember(host)
         if source.tokens is not None and now == source.last_seen and source.tokens >= 1:
             source.tokens -= 1
             return True  # one of many that are handled together: no time has passed
         tokens = refilled(self.rate, source.tokens, now - source.last_seen)
         source.last_seen = now
-        if tokens < 1:
-            source.tokens = tokens
-            source.datagrams += 1
-            source.throttled += 1
-            self._sources.move_to_end(host)
-            return False
-        source.tokens = tokens - 1
-        return True
+        source.tokens = tokens - 1 if tokens >= 1 else tokens
+        return tokens >= 1
+
+    def admit_known(self, host: str, now: float) -> bool:
+        """Whether one may that proves to be of somebody we know, after `admit` has refused it."""
+        source = self._sources.get(host) or self._remember(host)
+        tokens = refilled(self.rate, source.known_tokens, now - source.known_seen)
+        source.known_seen = now
+        source.known_tokens = tokens - 1 if tokens >= 1 else tokens
+        return tokens >= 1
+
+    def refuse(self, host: str) -> None:
+        """Count a datagram of `host` that is not looked at."""
+        source = self._sources.get(host) or self._remember(host)
+        source.datagrams += 1
+        source.throttled += 1
+        self._sources.move_to_end(host)
 
     def note(self, host: str, verdict: Verdict, now: float) -> None:
         """Count one datagram of `host`; `now` is unix time."""
@@ -101,7 +113,7 @@ class Sources:
 
 
 def _shown(attribute: "attrs.Attribute[Any]", _: Any) -> bool:
-    return attribute.name != "tokens"
+    return attribute.name not in {"tokens", "known_tokens", "known_seen"}
 
 
 class Tally:
@@ -120,10 +132,14 @@ class Tally:
         #: Called with the host of every message that is not authentic.
         self.on_stranger: Callable[[str], None] = lambda _: None
 
-    def admit(self, host: str, now: float) -> bool:
-        """Whether a datagram of `host` may be looked at; one of a host that asks too fast is only counted."""
-        if self.sources.admit(host, now):
+    def admit(self, host: str, now: float, proven: Callable[[], bool] = lambda: False) -> bool:
+        """Whether a datagram of `host` may be looked at; one of a host that asks too fast is only counted.
+
+        `proven` looks whether it is of somebody we know: who sends in the name of a manager must not silence him.
+        """
+        if self.sources.admit(host, now) or (proven() and self.sources.admit_known(host, now)):
             return True
+        self.sources.refuse(host)
         self._cells[self._in] += 1
         self.add("throttled")
         return False

@@ -98,6 +98,16 @@ class UsmGate:
         except ProtocolError:
             return Verdict(MALFORMED)
 
+    def proves(self, datagram: bytes) -> bool:
+        """Whether a datagram has a user's digest; nobody is told anything."""
+        try:
+            message = snmp_v3.read_message(datagram)
+        except ProtocolError:
+            return False
+        user = self._users.get(message.security.user)
+        ours = message.security.engine_id == self._engine.id and bool(message.flags & AUTH)
+        return ours and user is not None and usm.authentic(datagram, message, user.keys)
+
     def _let_in(self, datagram: bytes, message: MessageV3) -> User:
         security, flags = message.security, message.flags
         if security.engine_id != self._engine.id:

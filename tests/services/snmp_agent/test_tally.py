@@ -1,5 +1,7 @@
+import pytest
+
 from palatine.schema import AGENT
-from palatine_snmp_agent.rate_policy import Rate
+from palatine_snmp_agent.rate_policy import Rate, source_of
 from palatine_snmp_agent.responder import BAD_COMMUNITY, GET, MALFORMED, Verdict
 from palatine_snmp_agent.tally import Sources, Tally
 
@@ -68,5 +70,21 @@ def test_a_source_that_asks_too_fast_is_not_looked_at_and_recovers_while_it_goes
     assert tally.admit("a", 50.0) is False  # a clock set back
     assert counts(cells) == {"in_pkts": 93, "throttled": 93}
     assert tally.sources.statistics()["a"]["throttled"] == 93
+    assert [tally.admit("a", 50.0, lambda: True) for _ in range(4)] == [True, True, True, False]  # he is no stranger
+    assert tally.admit("a", 50.1, lambda: True)
     tally.sources.rate = Rate(0)
     assert all(tally.admit("a", 200.0) for _ in range(1000))
+
+
+@pytest.mark.parametrize(
+    ("host", "source"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("::1", "::1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64%eth0"),
+    ],
+)
+def test_what_one_host_may_have_is_one_source(host: str, source: str) -> None:
+    assert source_of(host) == source

@@ -5,13 +5,22 @@ The master loads this for its settings, and nothing of what serves requests.
 
 import enum
 import socket
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
+
+from palatine.codec import uwsgi_packet
 
 #: Read from a client in one go, and of a file sent together with its head.
 READ_BYTES: Final = 65536
 DEFAULT_IDLE_SECONDS: Final = 30.0
 #: A body up to this size stays in memory; `post-buffering` replaces it.
 BODY_MEMORY_BYTES: Final = 65536
+
+
+#: The modifiers of the uwsgi protocol that are answered, and what each is treated as.
+MODIFIERS: Final[Mapping[int, int]] = {
+    number: number for number in (uwsgi_packet.WSGI, uwsgi_packet.WSGI_STRIP_SCRIPT_NAME, uwsgi_packet.PING)
+}
 
 
 class ClientGoneError(OSError):
@@ -30,6 +39,7 @@ class Limits(NamedTuple):
     read_seconds: float = 4.0
     write_seconds: float = 4.0
     idle_seconds: float = DEFAULT_IDLE_SECONDS
+    modifiers: Mapping[int, int] = MODIFIERS  # of the uwsgi protocol: what is treated as what
 
 
 class Next(enum.Enum):

@@ -207,7 +207,11 @@ class Connection(Sender):
         if self._packet is None:
             if len(self._buffer) < uwsgi_packet.HEADER_BYTES:
                 return Next.WAIT
-            self._packet = uwsgi_packet.parse_header(self._buffer)
+            packet = uwsgi_packet.parse_header(self._buffer)
+            kind = self._limits.modifiers.get(packet.modifier1)
+            if kind is None:
+                raise HeadError(0, f"-- unavailable modifier requested: {packet.modifier1} --")
+            self._packet = packet if kind == packet.modifier1 else packet._replace(modifier1=kind)
             self._buffer = self._buffer[uwsgi_packet.HEADER_BYTES :]
             if self._packet.size > self._limits.head_bytes:
                 raise HeadError(
@@ -228,8 +232,6 @@ class Connection(Sender):
 
     def _packet_environ(self, block: bytes) -> dict[str, str]:
         assert self._packet is not None
-        if self._packet.modifier1 not in {uwsgi_packet.WSGI, uwsgi_packet.WSGI_STRIP_SCRIPT_NAME}:
-            raise HeadError(0, f"-- unavailable modifier requested: {self._packet.modifier1} --")
         try:
             received = uwsgi_packet.parse_vars(block)
         except ProtocolError as error:

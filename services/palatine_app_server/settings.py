@@ -212,6 +212,7 @@ def _limits(config: Config) -> Limits:
         head_seconds=float(settings.integer("http-headers-timeout", int(read), minimum=1)),
         read_seconds=read,
         write_seconds=float(settings.integer("so-send-timeout", int(timeout), minimum=1)),
+        modifiers=socket_settings.modifiers(config),
         idle_seconds=float(idle) if idle > 1 else DEFAULT_IDLE_SECONDS,  # 1 is "yes", which it is anyway
     )
 

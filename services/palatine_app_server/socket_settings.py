@@ -1,11 +1,14 @@
 """The request sockets a config asks for, in uWSGI's spellings; ConfigError names the line. Nothing is bound here."""
 
+import re
 import socket
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from palatine.config import Config, Option
 from palatine.errors import ConfigError
 from palatine_app_server import http_settings, privileges, tls_settings
+from palatine_app_server.clients import MODIFIERS
 from palatine_app_server.tls_settings import TlsSettings
 
 #: Option → protocol; "" is what `protocol` says, uwsgi without it.
@@ -177,3 +180,27 @@ def _mode(config: Config) -> int:
         return int(option.value, 8)
     except ValueError as error:
         raise option.origin.error(f"chmod-socket takes an octal mode, not {option.value!r}") from error
+
+
+def modifiers(config: Config) -> Mapping[int, int]:
+    """What allowed-modifiers leaves, and remap-modifier adds: FROM:TO has requests of TO treated as FROM."""
+    allowed, mapped = (config.settings.given(name) for name in ("allowed-modifiers", "remap-modifier"))
+    known = dict(MODIFIERS)
+    if allowed is not None:
+        wanted = set(_numbers(allowed, ","))
+        known = {number: kind for number, kind in known.items() if number in wanted}
+    if mapped is not None:
+        pairs = _numbers(mapped, ",:")
+        for source, target in zip(pairs[::2], pairs[1::2], strict=True):
+            if source in known:
+                known[target] = known[source]
+            else:
+                known.pop(target, None)
+    return known
+
+
+def _numbers(option: Option, separators: str) -> list[int]:
+    words = re.split(f"[{separators}]", option.value or "")
+    if not all(word.strip().isdigit() for word in words) or len(words) % len(separators):
+        raise option.origin.error(f"{option.name} = {option.value}: it takes numbers with {separators} between")
+    return [int(word) for word in words]

@@ -63,6 +63,8 @@ class StartSettings(NamedTuple):
     directory: str = ""  # force-cwd
     mountpoints: tuple[str, ...] = ()  # check-mountpoint
     after_request: tuple[str, ...] = ()
+    reaper: bool = False
+    profiler: str = ""
     note_socket: str = ""
     namespace_door: str = ""  # setns-socket
     kept_namespaces: tuple[str, ...] = ()  # that it does not give away
@@ -98,6 +100,8 @@ def read(config: Config) -> StartSettings:
         namespace_door=_text(config, "setns-socket"),
         kept_namespaces=_values(config, "setns-socket-skip"),
         heartbeat=settings.integer("heartbeat", 0),
+        reaper=settings.flag("reaper"),
+        profiler=_profiler(config),
         after_request=_each(config, "after-request-hook", _function),
     )
 
@@ -182,6 +186,15 @@ def _capability_numbers(text: str) -> frozenset[int]:
             raise ConfigError(f"[security] unknown capability: {word}")
         found.add(number)
     return frozenset(found)
+
+
+def _profiler(config: Config) -> str:
+    option = config.settings.given("profiler")
+    if option is None:
+        return ""
+    if option.value not in {"pycall", "pyline"}:
+        raise option.origin.error(f"unable to find profiler {option.value!r} (there are pycall, pyline)")
+    return option.value
 
 
 def _patch(config: Config, which: str) -> tuple[str, ...]:

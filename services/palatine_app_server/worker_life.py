@@ -1,5 +1,6 @@
 """A worker from its birth to its end: logs, hooks, counters and the loop that serves, put together in this order."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -35,6 +36,10 @@ def work(worker: int, inheritance: Inheritance, api: Api, app: Any) -> int:
             app_loading.report(error)
             if inheritance.must_load:
                 return exits.NO_APP
+    if settings.process.start.profiler:
+        from palatine_app_server import profiler
+
+        profiler.install(settings.process.start.profiler)
     ledgers = [Ledger(segment, (worker - 1) * settings.threads + core, bank) for core in range(settings.threads)]
     for ledger in ledgers:
         ledger.reset_state()
@@ -91,12 +96,13 @@ def work(worker: int, inheritance: Inheritance, api: Api, app: Any) -> int:
 
 
 def _after_request(settings: AppSettings, api: Api) -> tuple[Callable[[], Any], ...]:
-    names = settings.process.start.after_request
+    start = settings.process.start
+    names, reaping = start.after_request, (_bury_children,) if start.reaper else ()
     if not names:
-        return api.after_request_hook()
+        return (*api.after_request_hook(), *reaping)
     from palatine_app_server import python_calls
 
-    return (*api.after_request_hook(), *map(python_calls.find, names))
+    return (*api.after_request_hook(), *map(python_calls.find, names), *reaping)
 
 
 def _run_instead(path: str) -> int:
@@ -111,6 +117,15 @@ def _run_instead(path: str) -> int:
         sys.stderr.write(f"{path}: {error.strerror}\n")
         return exits.FAILURE
     return exits.OK
+
+
+def _bury_children() -> None:
+    """reaper: whoever the app has started and forgotten."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return
 
 
 def _accepting_moments(worker: int, segment: Segment) -> list[str]:

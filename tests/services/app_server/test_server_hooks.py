@@ -1,6 +1,7 @@
 """Hooks, mounts and calls at their moments; what a vassal's master, its mules and its requests run; what it watches."""
 
 import os
+import re
 import signal
 import socket
 from pathlib import Path
@@ -82,6 +83,34 @@ def test_a_vassal_hears_its_emperor(programs: Runner) -> None:
         ours.send(bytes([emperor_pipe.STOP]))
         server.running.wait_for("told to stop")
         assert server.running.wait() == 0
+
+
+def test_forgotten_children_are_buried(programs: Runner) -> None:
+    app = """
+        def more(environ):
+            child = os.fork()
+            if not child:
+                os._exit(0)
+            os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+            return str(child).encode()
+        """
+    server = AppServer(programs, "--reaper", app=app)
+    child = int(server.get("/child"))
+    wait_until(lambda: not Path(f"/proc/{child}").exists(), "its burial")
+
+
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [
+        ("pycall", r"profiler \d+\] CALL: \S+app.py \(line \d+\) -> application 2 args, stacksize \d+"),
+        ("pyline", r"profiler \d+\] file \S+app.py line \d+: application argc:2"),
+    ],
+)
+def test_the_profiler_tells_what_the_app_does(programs: Runner, kind: str, line: str) -> None:
+    server = AppServer(programs, "--profiler", kind, threads=2)
+    assert server.get() == b"ok"
+    wait_until(lambda: re.search(line, server.running.output()), "its line")
+    assert "palatine_app_server" not in "".join(re.findall(r".*profiler \d+.*", server.running.output()))
 
 
 def test_notes_are_in_the_log(programs: Runner) -> None:

@@ -103,6 +103,28 @@ def test_interfaces_and_flags() -> None:
         sockets.bind_stream("http", "203.*:0", 5)
 
 
+@pytest.mark.parametrize(
+    ("line", "known"),
+    [
+        ("", {0: 0, 30: 30, 100: 100}),
+        ("allowed-modifiers = 0", {0: 0}),
+        ("remap-modifier = 0:5,30:9", {0: 0, 30: 30, 100: 100, 5: 0, 9: 30}),
+        ("remap-modifier = 7:0", {30: 30, 100: 100}),
+        ("allowed-modifiers = 0,30\nremap-modifier = 0:100", {0: 0, 30: 30, 100: 0}),
+    ],
+)
+def test_modifiers(tmp_path: Path, line: str, known: dict[int, int]) -> None:
+    (tmp_path / "a.ini").write_text(f"[uwsgi]\n{line}\n")
+    assert socket_settings.modifiers(config.load(["a.ini"], {}, cwd=str(tmp_path))) == known
+
+
+@pytest.mark.parametrize("line", ["allowed-modifiers = 0,x", "remap-modifier = 5", "remap-modifier = 1:2:3"])
+def test_modifiers_are_numbers(tmp_path: Path, line: str) -> None:
+    (tmp_path / "a.ini").write_text(f"[uwsgi]\n{line}\n")
+    with pytest.raises(ConfigError, match=r"a.ini:2:1: .* it takes numbers"):
+        socket_settings.modifiers(config.load(["a.ini"], {}, cwd=str(tmp_path)))
+
+
 #: What systemd does: bind, set the variables for the very process that is executed.
 ACTIVATE = """
 import os, socket, sys

@@ -1,7 +1,7 @@
 """A response whose headers, error pages or body the config or a route has a say in. Used only where one of them has."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from palatine_app_server.clients import ClientGoneError
 from palatine_app_server.file_wrapper import FileWrapper
@@ -12,6 +12,10 @@ from palatine_app_server.response_settings import ResponseSettings
 if TYPE_CHECKING:  # loaded where a body is to be changed
     from palatine_app_server.body_transforms import Transform
 
+#: Made once, not with every response.
+_NO_EDITS: Final = HeaderEdits()
+_NO_PAGES: Final[Mapping[int, Sequence[str]]] = {}
+_NOTHING: Final = ResponseSettings()
 #: What `Requests` says of an app's exception where the client must not see more.
 _PLAIN = "Internal Server Error"
 
@@ -30,8 +34,7 @@ class EditedResponse(Response):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.edits, self.pages = HeaderEdits(), {}
-        self.settings = ResponseSettings()
+        self.edits, self.pages, self.settings = _NO_EDITS, _NO_PAGES, _NOTHING
         self.variables: tuple[dict[str, Any], ...] = ()
         self.auto_gzip = self._fed = self._gone = False
         self.transforms: list[Transform] = []
@@ -92,7 +95,7 @@ class EditedResponse(Response):
     def send_plain(self, status: str, text: str) -> None:
         """As `Response.send_plain`, or the page the config has for this, unless the client is to see a traceback."""
         self.transforms = []
-        self.settings = ResponseSettings()
+        self.settings = _NOTHING
         page = self.page(int(status[:3])) if text == _PLAIN else None
         if page is None:
             super().send_plain(status, text)

@@ -1,6 +1,7 @@
 """Connections of `http-to-https`: every request is told to come again by HTTPS, and no app hears of it."""
 
 import re
+import time
 from typing import Final
 
 from palatine.codec.http_head import HeadError
@@ -22,6 +23,11 @@ class RedirectConnection(Connection):
         step = super().advance(data)
         return _send_away(self) if step is Next.SERVE else step
 
+    def _expect_body(self, data: bytes) -> Next:
+        """Nobody wants it."""
+        del data
+        return Next.SERVE
+
 
 class ProxiedRedirect(ProxiedConnection):
     """The same behind a proxy that says who the client is."""
@@ -32,6 +38,11 @@ class ProxiedRedirect(ProxiedConnection):
         """As `Connection.advance`, but never SERVE."""
         step = super().advance(data)
         return _send_away(self) if step is Next.SERVE else step
+
+    def _expect_body(self, data: bytes) -> Next:
+        """Nobody wants it."""
+        del data
+        return Next.SERVE
 
 
 def _send_away(connection: Connection) -> Next:
@@ -44,5 +55,9 @@ def _send_away(connection: Connection) -> Next:
         target = f"/{target}" if target != "*" else "/"
     place = f"https://{host[1]}{f':{port}' if port else ''}{target}"
     head = f"HTTP/1.1 301 Moved Permanently\r\nLocation: {place}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-    connection.send_last(head.encode("latin-1"))
-    return connection.ending()
+    assert connection.head is not None
+    connection.send(head.encode("latin-1"))
+    if not connection.head.length:
+        return Next.CLOSE
+    connection.linger(time.monotonic())  # a body is on its way: closing now might cost the client the answer
+    return Next.WAIT

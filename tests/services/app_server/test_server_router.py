@@ -94,6 +94,9 @@ def test_redirects_to_https(programs: Runner) -> None:
         answer = client.rest()
     assert answer.count(b"HTTP/1.1 ") == 1
     assert f"Location: https://other:{https}/a\r\n".encode() in answer
+    with server.connect(1) as client:  # nobody waits for a body
+        client.send(b"POST /a HTTP/1.1\r\nHost: here\r\nContent-Length: 1000000\r\n\r\nbegin")
+        assert b"Location: https://here:" in client.until(b"\r\n\r\n")
     with server.connect(1) as client:
         client.send(b"GET / HTTP/1.1\r\nHost: a b@c\r\n\r\n")
         assert client.rest().startswith(b"HTTP/1.1 400 ")

@@ -105,8 +105,11 @@ def _stat_options(panel: Panel) -> dict[str, Any]:
         "graphMode": "none" if panel.title == "Worker uptime" else "area",
         "justifyMode": "auto",
         "orientation": "auto",
+        "percentChangeColorMode": "standard",
         "reduceOptions": {"calcs": [panel.reduce], "fields": "", "values": False},
+        "showPercentChange": False,
         "textMode": "auto",
+        "wideLayout": True,
     }
 
 

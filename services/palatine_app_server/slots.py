@@ -23,11 +23,16 @@ class Slots:
         self._segment = segment
         self._threads = threads
         self._tenants: dict[int, list[_Tenant]] = {}
+        self._seen: dict[tuple[int, int], int] = {}  # the generation last seen in a slot's bank
 
     def spawned(self, worker: int, generation: int, pid: int) -> bool:
-        """A process has taken the slot; whether there was one before."""
-        respawned = self._get(worker, "respawn_count") > 0
-        self._set(worker, "respawn_count", self._get(worker, "respawn_count") + 1)
+        """A process has taken the slot; whether there was one of its generation before. A reload is no respawn."""
+        bank = (worker, generation & 1)
+        respawned = self._seen.get(bank) == generation
+        self._seen[bank] = generation
+        count = self._get(worker, "respawn_count")
+        if respawned or not count:
+            self._set(worker, "respawn_count", count + 1)
         tenant = _Tenant(generation, pid, int(time.time()), self._requests(worker))
         self._tenants.setdefault(worker, []).append(tenant)
         self._show(worker, tenant)

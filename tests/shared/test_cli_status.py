@@ -102,6 +102,10 @@ def test_the_dead_and_the_broken_are_told_apart(publish: Publish, tmp_path: Path
     states = {thing.name: thing.state for thing in look(tmp_path)}
     assert states == {"snmp-agent": "dead", "hello": "dead", "garbage": "unreadable", "empty": "unreadable"}
     assert palatine("status", "--runtime-dir", str(tmp_path)) == 1
+    advice = {thing.name: thing.after_kill for thing in look(tmp_path)}
+    assert f"remove {tmp_path}/i/hello" in advice["hello"]
+    publish("daemon", "emperor").close(unlink=False)
+    assert "adopts" in next(thing.after_kill for thing in look(tmp_path) if thing.name == "emperor")
 
 
 def test_nothing_is_69_and_makes_no_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

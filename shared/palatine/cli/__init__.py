@@ -12,7 +12,7 @@ from palatine.errors import PalatineError
 from palatine.exits import FAILURE, OK, USAGE
 
 #: Which module has a command's `main(words) -> exit code`; several small ones share one.
-_MODULES: Final = {"reload": "operate", "stop": "operate", "log-level": "operate"}
+_MODULES: Final = {"reload": "operate", "stop": "operate", "log-level": "operate", "emperor": "operate"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

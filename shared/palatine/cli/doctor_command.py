@@ -121,7 +121,7 @@ def _thing(thing: Found) -> Finding:
     what = f"{thing.name} in {thing.directory.parent} is {thing.state}"
     match thing.state:
         case "dead":
-            return Finding(BAD, what, "it was killed, and nothing started it again")
+            return Finding(BAD, what, f"it was killed, and nothing started it again: {thing.after_kill}")
         case "unreadable":
             return Finding(ODD, f"{what}: {thing.status}", "group palatine may look at every instance")
         case "ready":

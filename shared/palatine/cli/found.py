@@ -36,6 +36,13 @@ class Found(NamedTuple):
         return self.state not in {"dead", "unreadable"}
 
     @property
+    def after_kill(self) -> str:
+        """What to do about one that is dead."""
+        if self.name == "emperor" and self.kind == "daemon":
+            return "its vassals go on: start it again, and it adopts them"
+        return f"its next start cleans up; if it is not wanted any more, remove {self.directory}"
+
+    @property
     def ctl(self) -> Path:
         """Where it takes requests."""
         return self.directory / "ctl"

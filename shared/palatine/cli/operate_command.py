@@ -1,4 +1,4 @@
-"""`palatine reload`, `stop` and `log-level`: one request to each thing named, side by side; must never signal a pid."""
+"""`palatine reload`, `stop`, `log-level`, `emperor stop`: a request to each thing named; must never signal a pid."""
 
 import argparse
 import sys
@@ -23,6 +23,8 @@ _SECONDS: Final = {"reload": 120.0}
 
 def main(name: str, words: list[str]) -> int:
     """0 if all did as asked, else the exit code of the first that did not."""
+    if name == "emperor":
+        return _stop_emperor(words)
     parser = argparse.ArgumentParser(prog=f"palatine {name}", description=_ABOUT[name])
     if name == "log-level":
         parser.add_argument("level", choices=("debug", "info", "warning", "error"))
@@ -40,6 +42,16 @@ def main(name: str, words: list[str]) -> int:
         sys.stderr.write(f"palatine {name}: name some of these, or --all: {running or 'nothing runs here'}\n")
         return USAGE
     return trio.run(ask_all, name, _body(args), pick(args.names, things))
+
+
+def _stop_emperor(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="palatine emperor", description="Stop the emperor; its vassals go on.")
+    parser.add_argument("order", choices=["stop"])
+    parser.add_argument("--vassals", action="store_true", help="stop its vassals first")
+    parser.add_argument("--runtime-dir", metavar="DIR", help="look here only")
+    args = parser.parse_args(words)
+    emperor = pick(["emperor"], look_everywhere(args.runtime_dir))
+    return trio.run(ask_all, "stop", {"vassals": args.vassals}, emperor)
 
 
 def _body(args: argparse.Namespace) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def thing_lines(things: list[Found], now: float, paint: Paint, rates: Mapping[st
 
 def _about(thing: Found, rates: Mapping[str, float]) -> str:
     if thing.state == "dead":
-        return "was killed, and nobody has cleaned up yet"
+        return f"was killed; {thing.after_kill}"
     if thing.kind == "daemon" or not thing.figures:
         return thing.status
     figures = thing.figures

@@ -14,6 +14,7 @@ COMMANDS: Final = {
     "log-level": "change how much a daemon logs",
     "alarm": "list and raise alarms, see what is not delivered yet",
     "vassal": "list, touch and destroy an emperor's vassals",
+    "emperor": "stop the emperor, with or without its vassals",
     "snmp": "look at what an SNMP agent shows, print the MIB",
     "config": "show or check a configuration as it will be read",
     "doctor": "find out why something does not work",

@@ -94,6 +94,7 @@ def test_a_readable_descriptor_reloads(programs: Runner) -> None:
             os.write(brutal[1], b"1")
             assert client.rest() == b""
         wait_until(lambda: server.generation() == 3, "another", 30)
+        assert server.read("slots")[0]["respawn_count"] == 1  # a reload is no respawn
     finally:
         for end in ends:
             os.close(end)

@@ -10,7 +10,7 @@ import pytest
 from realm import Realm, free_port, get, is_zombie, kill_and_wait, master_of, wait_for, worker_of
 
 from palatine.errors import PeerError
-from running import session
+from running import run, session
 
 
 def test_a_directory_added_touched_removed(realm: Realm) -> None:
@@ -107,7 +107,7 @@ def test_what_died_or_went_without_an_emperor_is_put_right(realm: Realm) -> None
     realm.start()
     wait_for("another master", lambda: get(one) and master_of(one) != first)
     wait_for("two is stopped", lambda: is_zombie(second))
-    assert list(realm.list()) == ["one.ini"]
+    wait_for("two is forgotten", lambda: list(realm.list()) == ["one.ini"])
 
 
 def test_a_killed_keeper_is_replaced_and_its_vassals_go_on(realm: Realm) -> None:
@@ -379,3 +379,20 @@ def test_a_vassals_only_worker_is_its_zygote(realm: Realm) -> None:
     assert master_of(lone) == master
     wait_for("the second's end", lambda: len(session(master)) == 2)
     assert "NO MERCY" not in realm.log()
+
+
+def test_an_operator_ends_the_emperor_with_or_without_vassals(realm: Realm) -> None:
+    port = free_port()
+    realm.vassal("one.ini", port)
+    emperor = realm.start()
+    master = master_of(port)
+    where = ("--runtime-dir", str(realm.runtime))
+    assert "stopping" in run("palatine", "emperor", "stop", *where).stdout
+    assert emperor.wait(30) == 0
+    assert master_of(port) == master
+    second = realm.start()
+    realm.wait_state("one.ini", "accepting", "loyal")
+    assert "vassals" in run("palatine", "emperor", "stop", "--vassals", *where).stdout
+    assert second.wait(60) == 0
+    assert get(port) is None
+    assert run("palatine", "emperor", "stop", *where, check=False).returncode == 69

@@ -243,6 +243,7 @@ class Connection(Sender):
             for key, value in received.items()
             if not key.startswith("UWSGI_") or key == "UWSGI_SCHEME" or self._limits.uwsgi_variables
         }
+        environ.pop("wsgi.version", None)  # by it a request is known that has the server's own variables
         script = environ.setdefault("SCRIPT_NAME", "")
         path = environ.setdefault("PATH_INFO", "")
         environ.setdefault("REQUEST_METHOD", "GET")

@@ -157,9 +157,9 @@ class TlsConnection(Connection):
 
 
 def _distinguished_name(certificate: Any) -> str:
-    """`/C=IT/CN=name`, as uWSGI's HTTPS_DN."""
+    """`/C=IT/CN=name`, as uWSGI's HTTPS_DN: what is not printable ASCII is escaped (X509_NAME_oneline(3))."""
     parts = [f"/{_SHORT.get(name, name)}={value}" for entry in certificate["subject"] for name, value in entry]
-    return "".join(parts)
+    return "".join([chr(byte) if 32 <= byte < 127 else f"\\x{byte:02X}" for byte in "".join(parts).encode()])
 
 
 _SHORT: Final = {

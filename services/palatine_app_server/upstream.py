@@ -6,6 +6,7 @@ The thread that serves the request waits with it, every time for at most so many
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from typing import IO, Any, Final
 
@@ -69,7 +70,8 @@ def ask(upstream: Upstream, environ: Mapping[str, Any], body: IO[bytes], seconds
     try:
         try:
             _send(peer, upstream, environ, body)
-            head, rest = _head(peer)
+            head, rest = _head(peer, time.monotonic() + seconds)
+            peer.settimeout(seconds)
         except TimeoutError as error:
             raise UpstreamError("504 Gateway Timeout", f"{upstream.address} takes too long", reached=True) from error
         except (OSError, ProtocolError) as error:
@@ -128,7 +130,8 @@ def _packet(upstream: Upstream, environ: Mapping[str, Any], length: int) -> byte
     return uwsgi_packet.encode_header(uwsgi_packet.PacketHeader(first, len(block), second)) + block
 
 
-def _head(peer: socket.socket) -> tuple[UpstreamHead, bytes]:
+def _head(peer: socket.socket, until: float) -> tuple[UpstreamHead, bytes]:
+    """The head of an answer, all of it there at a moment of the monotonic clock, and what is behind it already."""
     data = b""
     while True:
         end = data.find(b"\r\n\r\n")
@@ -140,6 +143,10 @@ def _head(peer: socket.socket) -> tuple[UpstreamHead, bytes]:
             continue
         if len(data) > http_upstream.HEAD_BYTES:
             raise ProtocolError(f"a head of more than {http_upstream.HEAD_BYTES} bytes")
+        left = until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        peer.settimeout(left)
         piece = b""
         with contextlib.suppress(ConnectionResetError):  # as good as an end
             piece = peer.recv(_PIECE_BYTES)

@@ -23,7 +23,8 @@ _HOPS: Final = frozenset({
     "connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "expect",
     "proxy-authenticate", "proxy-authorization",
 })  # fmt: skip
-_OURS: Final = frozenset({"x-forwarded-for", "host"})
+#: Said below, once; nginx sends HTTP_CONTENT_LENGTH beside CONTENT_LENGTH by the uwsgi protocol.
+_OURS: Final = frozenset({"x-forwarded-for", "host", "content-length", "content-type"})
 
 
 class UpstreamHead(NamedTuple):

@@ -97,6 +97,9 @@ def test_responses(programs: Runner) -> None:
     with server.connect(1) as client:
         client.send(packet({"PATH_INFO": "/vars", "UWSGI_FILE": "/etc/passwd", "UWSGI_SCHEME": "https"}))
         assert b"['UWSGI_FILE', 'UWSGI_SCHEME']" in client.rest()
+    with server.connect(1) as client:
+        client.send(packet({"PATH_INFO": "/file", "wsgi.version": "1", "wsgi.file_wrapper": "none"}))
+        assert b"import" in client.rest()
 
 
 def test_caches_filled_from_the_start(programs: Runner) -> None:

@@ -1,5 +1,6 @@
 """Routes of a running instance that answer from a cache, change bodies, or pass requests on to other servers."""
 
+import contextlib
 import gzip
 import json
 import os
@@ -187,6 +188,28 @@ def test_servers_that_answer_badly(programs: Runner) -> None:
     assert "Traceback" not in server.running.output()
 
 
+def test_a_head_without_end(programs: Runner) -> None:
+    """It ends with the deadline, however steadily it comes."""
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(30)
+
+        def serve() -> None:
+            with listener.accept()[0] as peer, contextlib.suppress(OSError):
+                while not over.wait(0.05):
+                    peer.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            route = f"--route=^/never http:127.0.0.1:{listener.getsockname()[1]}"
+            server = AppServer(programs, route, "--socket-timeout", "1", app=APP)
+            assert curl(server, "/never", "-w%{http_code}", "-m", "30") == "Gateway Timeout504"
+        finally:
+            over.set()
+            thread.join(30)
+
+
 def test_a_router(programs: Runner) -> None:
     back = AppServer(programs, name="back", app=APP, listen=("--socket", "127.0.0.1:0"))
     host, port = back.address()
@@ -229,6 +252,7 @@ def test_nothing_is_smuggled(environ: dict[str, str]) -> None:
 def test_heads() -> None:
     head = http_upstream.request(
         {"REQUEST_METHOD": "POST", "REQUEST_URI": "/a?b", "HTTP_HOST": "h", "HTTP_X_Y": "z", "HTTP_TE": "trailers",
+         "HTTP_CONTENT_LENGTH": "5", "HTTP_CONTENT_TYPE": "t/y",
          "CONTENT_TYPE": "t/x", "REMOTE_ADDR": "1.2.3.4", "wsgi.input": object()}, 3,
     )  # fmt: skip
     assert head.decode().split("\r\n") == [

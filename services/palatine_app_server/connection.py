@@ -208,15 +208,13 @@ class Connection(Sender):
             if len(self._buffer) < uwsgi_packet.HEADER_BYTES:
                 return Next.WAIT
             packet = uwsgi_packet.parse_header(self._buffer)
+            if packet.size > self._limits.head_bytes:
+                raise HeadError(0, f"invalid request block size: {packet.size} (max {self._limits.head_bytes})...skip")
             kind = self._limits.modifiers.get(packet.modifier1)
             if kind is None:
                 raise HeadError(0, f"-- unavailable modifier requested: {packet.modifier1} --")
             self._packet = packet if kind == packet.modifier1 else packet._replace(modifier1=kind)
             self._buffer = self._buffer[uwsgi_packet.HEADER_BYTES :]
-            if self._packet.size > self._limits.head_bytes:
-                raise HeadError(
-                    0, f"invalid request block size: {self._packet.size} (max {self._limits.head_bytes})...skip"
-                )
         packet = self._packet
         if packet.modifier1 == uwsgi_packet.PING:
             return Next.PING

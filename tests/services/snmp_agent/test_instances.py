@@ -184,11 +184,15 @@ async def test_offers_that_are_no_udp_sockets_hurt_nobody_else(tmp_path: Path, e
                     await trio.to_thread.run_sync(master.fall_silent)
                     master.hand_over()
             assert shown(await ask(good.port, request(PduType.GET, "1.1"))) == ONE
-    reasons = {event["instance"]: event["reason"] for event in events if event["event"] == "instance.waiting"}
-    assert "not a UDP socket" in reasons["hostile-tcp"]
-    assert "not a UDP socket" in reasons["hostile-unix"]
-    assert "community" in reasons["hostile-community"]
-    assert len(reasons) == 4
+    # a master that falls silent just then gives another reason, in between
+    reasons = [(event["instance"], event["reason"]) for event in events if event["event"] == "instance.waiting"]
+    for instance, words in (
+        ("hostile-tcp", "not a UDP socket"),
+        ("hostile-unix", "not a UDP socket"),
+        ("hostile-community", "community"),
+    ):
+        assert any(name == instance and words in reason for name, reason in reasons), reasons
+    assert len({name for name, _reason in reasons}) == 4
     assert sockets_and_pipes() == before
 
 

@@ -12,11 +12,11 @@ function node(name, attributes, parent) {
   return made;
 }
 
-// The least of 1, 2, 2.5, 5, 10, 20... that is not below `value`.
-export function nice(value) {
+// The least of 1, 2, 2.5, 5, 10, 20... that is not below `value`; of what is counted, 1 or one whose half is whole as well.
+export function nice(value, counted) {
   if (!(value > 0)) return 1;
   const unit = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 2.5, 5, 10].map((step) => step * unit).find((step) => step >= value * 0.9999);
+  return (counted ? [1, 2, 4, 6, 8, 10] : [1, 2, 2.5, 5, 10]).map((step) => step * unit).find((step) => step >= value * 0.9999);
 }
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
@@ -33,7 +33,7 @@ function runs(times, gap, from) {
 }
 
 export class Panel {
-  // spec: { title, kind: "lines" | "band" | "stack" | "bars", keys: [[series, colour class, word]...], limit, format, least }
+  // spec: { title, kind: "lines" | "band" | "stack" | "bars", keys: [[series, colour class, word]...], limit, format, counted, least }
   constructor(spec) {
     this.spec = spec;
     this.history = null;
@@ -94,7 +94,7 @@ export class Panel {
     svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     svg.replaceChildren();
     this.words(series, times);
-    const top = nice(Math.max(spec.least ?? 0, this.highest(series, times)));
+    const top = nice(Math.max(spec.least ?? 0, this.highest(series, times)), spec.counted);
     const x = (time) => LEFT + ((time - this.from) / (this.to - this.from)) * (width - LEFT);
     const y = (value) => HEIGHT - BOTTOM - (value / top) * (HEIGHT - BOTTOM - TOP);
     for (const value of [0, top / 2, top]) {
@@ -134,7 +134,8 @@ export class Panel {
     const shown = this.spec.kind === "band" ? this.spec.keys[1] : main;
     const rest = this.spec.kind === "band" ? [this.spec.keys[0], this.spec.keys[2]] : others;
     this.value.textContent = value(shown[0]);
-    const said = rest.map(([key, colour, word]) => [`${value(key)} ${word}`, this.spec.kind === "stack" ? colour : ""]);
+    const known = this.spec.kind !== "band" || this.value.textContent !== "–"; // of nothing there is no least and no most
+    const said = (known ? rest : []).map(([key, colour, word]) => [`${value(key)} ${word}`, this.spec.kind === "stack" ? colour : ""]);
     if (this.spec.kind === "stack") said.unshift([`${value(main[0])} ${main[2]}`, main[1]]);
     if (this.spec.limit) said.push([`of ${value(this.spec.limit)}`, ""]);
     if (this.spec.note) said.push([this.spec.note, ""]);

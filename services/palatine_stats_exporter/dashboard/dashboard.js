@@ -18,15 +18,15 @@ const perSecond = (value, short) => (short ? rate(value) : `${rate(value)}/s`);
 const whole = (value) => count(Math.round(value));
 const PANELS = [
   { title: "Requests", kind: "lines", wide: true, keys: [["requests", "accent", "a second"]], format: perSecond, least: 1 },
-  { title: "Worker status", kind: "stack", keys: [["busy", "busy", "busy"], ["idle", "idle", "idle"], ["pause", "pause", "paused"], ["cheap", "cheap", "cheap"]], format: whole, least: 1 },
-  { title: "In request", kind: "lines", keys: [["in_request", "busy", "threads"]], format: whole, least: 1 },
-  { title: "Listen queue", kind: "lines", keys: [["queue", "warn", "waiting"]], limit: "queue_capacity", format: whole, least: 4 },
+  { title: "Worker status", kind: "stack", keys: [["busy", "busy", "busy"], ["idle", "idle", "idle"], ["pause", "pause", "paused"], ["cheap", "cheap", "cheap"]], format: whole, counted: true, least: 1 },
+  { title: "In request", kind: "lines", keys: [["in_request", "busy", "threads"]], format: whole, counted: true, least: 1 },
+  { title: "Listen queue", kind: "lines", keys: [["queue", "warn", "waiting"]], limit: "queue_capacity", format: whole, counted: true, least: 4 },
   { title: "Average request time", kind: "band", keys: [["request_time_min", "accent", "least"], ["request_time_mean", "accent", "mean"], ["request_time_max", "accent", "most"]], format: seconds },
   { title: "Requests per worker", kind: "band", keys: [["worker_requests_min", "accent", "least"], ["worker_requests_mean", "accent", "mean"], ["worker_requests_max", "accent", "most"]], format: perSecond, least: 1 },
   { title: "Running time", kind: "band", note: "of the time", keys: [["running_min", "busy", "least"], ["running_mean", "busy", "mean"], ["running_max", "busy", "most"]], format: percent, least: 0.1 },
-  { title: "Workers", kind: "lines", keys: [["workers", "idle", "running"]], format: whole, least: 1 },
-  { title: "Respawns", kind: "bars", keys: [["respawns", "pause", "in the interval"]], format: whole, least: 1 },
-  { title: "Harakiri", kind: "bars", keys: [["harakiri", "bad", "in the interval"]], format: whole, least: 1 },
+  { title: "Workers", kind: "lines", keys: [["workers", "idle", "running"]], format: whole, counted: true, least: 1 },
+  { title: "Respawns", kind: "bars", keys: [["respawns", "pause", "in the interval"]], format: whole, counted: true, least: 1 },
+  { title: "Harakiri", kind: "bars", keys: [["harakiri", "bad", "in the interval"]], format: whole, counted: true, least: 1 },
 ].map((spec) => new Panel(spec));
 
 const status = (one) => (one.startsWith("sig") ? "sig" : one);

@@ -37,8 +37,7 @@ CONTROL
 
 FILES
     /etc/palatine/alarm-daemon.yaml         the settings above
-    /var/lib/palatine/alarm-daemon/alarms.sqlite
-                                            the journal: rules, what was read, deliveries and what became of them
+    <state>/alarm-daemon/alarms.sqlite      the journal: rules, what was read, deliveries and what became of them
     <runtime>/i/<instance>/events, ctl      where instances are heard and asked
     <runtime>/alarm-daemon/ctl, seg         control, and counters
 

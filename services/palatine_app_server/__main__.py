@@ -55,14 +55,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return keeper.main(words[1:])
     if words in (["--help"], ["-h"], ["--manual"]):
-        sys.stdout.write(__doc__ or "")
         names = "  ".join(sorted(Effects().names(IMPLEMENTED)))
-        sys.stdout.write(f"\nOPTIONS OF UWSGI THAT HAVE AN EFFECT (docs/options.md says which)\n{fill(names)}\n")
-        return exits.OK
+        return _show(f"{__doc__}\nOPTIONS OF UWSGI THAT HAVE AN EFFECT (docs/options.md says which)\n{fill(names)}\n")
     if words == ["--version"]:
         sys.stdout.write(f"{commands.version()}\n")
         return exits.OK
     return serve(words, dict(os.environ), cwd=os.getcwd())
+
+
+def _show(text: str) -> int:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `uwsgi --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return exits.FAILURE
+    return exits.OK
 
 
 if __name__ == "__main__":

@@ -10,6 +10,11 @@ from palatine_app_server.mule import Mule, MuleDoors
 MULE = "mule"
 
 
+def title(role: str, number: int) -> str:
+    """What ps calls it, as uWSGI does: mules have a number, spoolers none."""
+    return f"{role} {number}" if role == MULE else role
+
+
 def assist(role: str, number: int, features: Features, segment: Segment, commons: Commons, api: Api) -> int:
     """Be mule or spooler `number` until told to leave; the exit code."""
     if role == MULE:

@@ -181,6 +181,7 @@ def _assist(order: dict[str, Any], inheritance: Inheritance, api: Api) -> int:
     if order["role"] == aides.MULE:
         hooks.run(inheritance.settings.process.hooks_at("as-mule"), "as-mule")
     features, segment = inheritance.settings.features, inheritance.segment
+    titles.put_on(inheritance.settings.process.titles, aides.title(str(order["role"]), int(order["number"])))
     return aides.assist(str(order["role"]), int(order["number"]), features, segment, inheritance.commons, api)
 
 

@@ -41,6 +41,7 @@ EXIT STATUS
     78 the configuration is wrong.
 """
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -73,7 +74,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         government = Government(ctx, lambda: read_words(words, cwd).over(ctx.settings), umbrella=umbrella, alone=alone)
         await government.run()
 
-    spec = Spec("emperor", __doc__ or "", govern, EMPEROR, config=Settings, drain_seconds=_DRAIN_SECONDS)
+    spec = Spec(
+        "emperor",
+        __doc__ or "",
+        govern,
+        EMPEROR,
+        add_arguments=_add_arguments,
+        config=Settings,
+        drain_seconds=_DRAIN_SECONDS,
+    )
     if _ABOUT & set(words):
         return run(spec, words)
     try:
@@ -88,6 +97,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run(spec, daemon)
     finally:
         leave_place(Path(daemon[-1]))
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    """For the help only: `read_words` takes these before the daemon's own are read."""
+    parser.add_argument(
+        "--emperor",
+        metavar="URL",
+        action="append",
+        help="where vassals are: a directory, a glob or zmq://ENDPOINT; uWSGI's other options go here, too",
+    )
 
 
 def _daemon_words(read: Words, *, umbrella: bool) -> list[str]:

@@ -30,7 +30,7 @@ def state_of(vassal: Vassal) -> str:
         case Phase.REFUSED:
             return "paused" if vassal.held else "refused"
         case Phase.ABSENT:
-            return "throttled" if vassal.blame else "unused"
+            return "unused"
     return str(vassal.phase.value)
 
 
@@ -56,7 +56,7 @@ class Board:
         self._segment = self._publish(ROWS)
 
     def show(self, key: str, vassal: Vassal, url: str) -> None:
-        """Bring a vassal's row up to date; one that is gone and not blamed leaves it."""
+        """Bring a vassal's row up to date; one that is gone leaves it, once nothing is on uWSGI's blacklist for it."""
         if vassal.phase is Phase.ABSENT and vassal.blame is None:
             self._shown.pop(key, None)
             slot = self._slots.pop(key, None)
@@ -79,7 +79,7 @@ class Board:
             "vassals": sum(vassal.phase is not Phase.ABSENT for vassal in vassals),
             "running": sum(vassal.pid > 0 for vassal in vassals),
             "accepting": sum(vassal.accepting for vassal in vassals),
-            "blacklisted": sum(vassal.blame is not None for vassal in vassals),
+            "blacklisted": sum(vassal.blame is not None and vassal.phase is not Phase.ABSENT for vassal in vassals),
             "last_scan": self._unix(totals.last_scan),
             "tyrant": int(tyrant),
             "keeper_pid": keeper_pid,

@@ -7,11 +7,11 @@ datagram. A view whose rows changed has another `generation`.
 
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from palatine.codec import ber
-from palatine.schema import mib
+from palatine.schema import VASSAL_STATES, mib
 from palatine.schema.mib import INDEX_OCTETS, MibTable
 from palatine_snmp_agent.host_values import Part, column
 from palatine_snmp_agent.readings import Pace, Reading
@@ -23,6 +23,7 @@ REFRESH_SECONDS: Final = 1.0
 #: CPU seconds of putting all rows together that are long, and how many times as long is waited after that.
 _LONG_SECONDS: Final = 0.05
 _PAUSES: Final = 10
+_GONE: Final = VASSAL_STATES.index("unused")
 
 _Rows = list[Row[Part]]
 
@@ -94,7 +95,7 @@ class HostTree:
         shown = [
             self._tables["custom"].show([row for reading in self._instances.values() for row in _custom_rows(reading)]),
             self._tables["daemon"].show([_daemon_row(reading) for reading in daemons.values()]),
-            self._tables["vassal"].show(_slot_rows(daemons.get("emperor"), "vassals", _vassal_index)),
+            self._tables["vassal"].show(_vassal_rows(daemons.get("emperor"))),
             self._tables["alarm"].show(_slot_rows(daemons.get("alarm-daemon"), "alarms", _alarm_index)),
         ]
         return any(shown)
@@ -137,16 +138,29 @@ def _daemon_row(reading: Reading) -> Row[Part]:
     return Row(text_index(reading.name.encode()), Part(reading, {"daemon": (0,)}, text))
 
 
-def _slot_rows(reading: Reading | None, table: str, index: Callable[[Sequence[bytes]], ber.Oid]) -> _Rows:
-    """The rows of a daemon's table whose texts are not empty; of two with one index the later."""
+def _slot_rows(
+    reading: Reading | None,
+    table: str,
+    index: Callable[[Sequence[bytes]], ber.Oid],
+    hidden: Container[int] = frozenset(),
+) -> _Rows:
+    """The rows of a daemon's table that are not `hidden` and have a text; of two with one index the later."""
     if reading is None:
         return []
     rows: dict[ber.Oid, Row[Part]] = {}
     for slot, text in enumerate(reading.texts(table)):
-        if text:
+        if text and slot not in hidden:
             parts = tuple(text.split(b"\0"))
             rows[index(parts)] = Row(index(parts), Part(reading, {table: (slot,)}, parts))
     return list(rows.values())
+
+
+def _vassal_rows(reading: Reading | None) -> _Rows:
+    """As `_slot_rows`, without vassals that are gone: a row they left says what they were blamed for."""
+    if reading is None:
+        return []
+    gone = {slot for slot, row in enumerate(reading.rows("vassals")) if row["state"] == _GONE}
+    return _slot_rows(reading, "vassals", _vassal_index, gone)
 
 
 def _vassal_index(parts: Sequence[bytes]) -> ber.Oid:

@@ -116,8 +116,8 @@ def _vassals(segment: SegmentView) -> dict[str, VassalSeen]:
     seen = {}
     for text, row in zip(segment.texts("vassals"), segment.read("vassals"), strict=True):
         name = text.partition(b"\0")[0].decode("utf-8", "replace")
-        if name:
-            state = VASSAL_STATES[row["state"]] if row["state"] < len(VASSAL_STATES) else "unknown"
+        state = VASSAL_STATES[row["state"]] if row["state"] < len(VASSAL_STATES) else "unknown"
+        if name and state != "unused":
             seen[name] = VassalSeen(
                 row["pid"] > 0, bool(row["accepting"]), row["blacklist_level"], state, bool(row["adopted"])
             )

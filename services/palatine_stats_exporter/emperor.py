@@ -14,9 +14,9 @@ from palatine_stats_exporter.document import UWSGI_VERSION
 from palatine_stats_exporter.layout import lay_out
 from palatine_stats_exporter.reading import label_text
 
-_UNUSED: Final = VASSAL_STATES.index("unused")
-#: A vassal held back, or one that could not be taken on, is on uWSGI's blacklist and not among its vassals.
-_HELD_BACK: Final = tuple(VASSAL_STATES.index(state) for state in ("throttled", "refused"))
+#: A vassal held back, or one that could not be taken on, is on uWSGI's blacklist and not among its vassals; one that is
+#: gone may be on it for a while.
+_NOT_GOVERNED: Final = tuple(VASSAL_STATES.index(state) for state in ("unused", "throttled", "refused"))
 
 
 class EmperorEncoder:
@@ -41,7 +41,7 @@ def emperor_document(view: SegmentView) -> dict[str, Any]:
     rows = [
         (text.decode("utf-8", "backslashreplace").split("\0"), row)
         for text, row in zip(view.texts("vassals"), view.read("vassals"), strict=True)
-        if text and row["state"] != _UNUSED
+        if text
     ]
     return {
         "version": UWSGI_VERSION,
@@ -50,7 +50,7 @@ def emperor_document(view: SegmentView) -> dict[str, Any]:
         "emperor": [masked_address(label_text(monitor)) for monitor in monitors] if isinstance(monitors, list) else [],
         "emperor_tyrant": emperor["tyrant"],
         "throttle_level": emperor["throttle_level"],
-        "vassals": [_vassal(texts, row) for texts, row in rows if row["state"] not in _HELD_BACK],
+        "vassals": [_vassal(texts, row) for texts, row in rows if row["state"] not in _NOT_GOVERNED],
         "blacklist": [_blacklisted(texts, row) for texts, row in rows if row["blacklist_level"]],
     }
 

@@ -11,6 +11,8 @@ TABLE: list[tuple[str, list[str], Choice]] = [
     ("palatine", ["-h"], Page(asked=True)),
     ("palatine", ["help"], Page(asked=True)),
     ("palatine", ["help", "up"], Command("up", ["--help"])),
+    ("palatine", ["help", "alarm", "raise"], Command("alarm", ["raise", "--help"])),
+    ("palatine", ["help", "statsu"], Wrong("no command is called 'statsu'; did you mean 'status'?")),
     ("palatine", ["--version"], Version()),
     ("palatine", ["status", "--json"], Command("status", ["--json"])),
     ("palatine", ["up"], Command("up", [])),
@@ -22,7 +24,8 @@ TABLE: list[tuple[str, list[str], Choice]] = [
     ("palatine", ["--emperor", "/etc/vassals"], Become(["--emperor", "/etc/vassals"])),
     ("uwsgi", ["status"], Become(["status"])),
     ("uwsgi", [], Become([])),
-    ("uwsgi", ["--version"], Become(["--version"])),
+    ("uwsgi", ["--version"], Version(of_uwsgi=True)),
+    ("uwsgi", ["--version", "--ini", "x.ini"], Become(["--version", "--ini", "x.ini"])),
 ]
 
 

@@ -21,6 +21,13 @@ def test_a_man_page_has_its_sections() -> None:
     assert sections("Just a sentence.") == {"": "Just a sentence."}
 
 
+def test_the_manual_begins_with_the_name(capsys: pytest.CaptureFixture[str]) -> None:
+    doc = "The entry; must never do anything.\n\nNAME\n    palatine-tiny - is small\n"
+    with pytest.raises(SystemExit):
+        build_parser(Spec("tiny", doc, never)).parse_args(["--manual"])
+    assert capsys.readouterr().out == "NAME\n    palatine-tiny - is small\n"
+
+
 def test_help_says_what_it_is_and_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         build_parser(Spec("tiny", "NAME\n    palatine-tiny - is small\n", never)).parse_args(["--help"])

@@ -34,8 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             out = sys.stdout if asked else sys.stderr
             out.write(page(colour=out.isatty() and not os.environ.get("NO_COLOR")))
             return OK if asked else USAGE
-        case words.Version():
-            sys.stdout.write(f"palatine {__version__}\n")
+        case words.Version(of_uwsgi):
+            from palatine.config.magic import UWSGI_VERSION
+
+            sys.stdout.write(f"{UWSGI_VERSION}\n" if of_uwsgi else f"palatine {__version__}\n")
     return OK
 
 

@@ -19,14 +19,15 @@ def main(name: str, words: list[str]) -> int:
     common.add_argument("--runtime-dir", metavar="DIR", help="look here only")
     common.add_argument("--json", action="store_true", help="the answer as it came")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    listing = actions.add_parser("list", parents=[common], help="alarms and rules, by instance")
-    listing.add_argument("instance", nargs="?", default="", metavar="INSTANCE")
-    pending = actions.add_parser("pending", parents=[common], help="what is not delivered yet")
-    pending.add_argument("instance", nargs="?", default="", metavar="INSTANCE")
-    raising = actions.add_parser("raise", parents=[common], help="raise an alarm, to see whether it arrives")
-    raising.add_argument("instance", metavar="INSTANCE")
-    raising.add_argument("alarm", metavar="ALARM")
-    raising.add_argument("message", nargs="?", default="palatine alarm raise: a test", metavar="MESSAGE")
+    for action, about in (("list", "alarms and rules, by instance"), ("pending", "what is not delivered yet")):
+        asking = actions.add_parser(action, parents=[common], help=about, description=f"Alarms: {about}.")
+        asking.add_argument("instance", nargs="?", default="", metavar="INSTANCE", help="only those of this app")
+    about = "raise an alarm, to see whether it arrives"
+    raising = actions.add_parser("raise", parents=[common], help=about, description=f"Alarms: {about}.")
+    raising.add_argument("instance", metavar="INSTANCE", help="an app, as `palatine status` shows it")
+    raising.add_argument("alarm", metavar="ALARM", help="the name of one of its alarms: `palatine alarm list`")
+    default = "palatine alarm raise: a test"
+    raising.add_argument("message", nargs="?", default=default, metavar="MESSAGE", help="what it says (%(default)s)")
     args = parser.parse_args(words)
     body: dict[str, Any] = {"instance": args.instance}
     if args.action == "raise":

@@ -29,15 +29,16 @@ def main(name: str, words: list[str]) -> int:
         prog=f"palatine {name}", description=_ABOUT, epilog=_EXITS, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    showing = actions.add_parser("show", help="every option as it ends up, and where it was written")
+    about = "every option as it ends up, and where it was written"
+    showing = actions.add_parser("show", help=about, description=f"Print {about}.")
     showing.add_argument("--ini", action="store_true", help="as uWSGI's --show-config prints it")
-    checking = actions.add_parser(
-        "check", help="what each option does here, line by line: file:line:column, verdict, why"
-    )
+    about = "what each option does here, line by line: file:line:column, verdict, why"
+    checking = actions.add_parser("check", help=about, description=f"Print {about}.", epilog=_EXITS)
     checking.add_argument("-q", "--quiet", action="store_true", help="only what is not as in uWSGI")
     for one in (showing, checking):
-        one.add_argument("words", nargs="+", metavar="WORDS")
-    actions.add_parser("options", help="the reference page of all options, as Markdown")
+        one.add_argument("words", nargs="+", metavar="WORDS", help="a file; or options, after --")
+    about = "the reference page of all options, as Markdown"
+    actions.add_parser("options", help=about, description=f"Print {about}.")
     args = parser.parse_args(words)
     if args.action == "options":
         from palatine.config.reference import page

@@ -10,6 +10,14 @@ from palatine.errors import ConfigError
 from palatine.exits import OK
 
 _DAEMON: Final = "emperor"
+_NAME: Final = "as `palatine vassal list` shows it"
+_TOUCH: Final = (
+    "Reload a vassal, or start it again after `destroy`; with --config start one from that, as messages to zmq:// do."
+)
+_DESTROY: Final = (
+    "Stop a vassal. One that has a file stays paused until the file or the vassal is touched, one that came as a "
+    "message or by `touch --config` is forgotten."
+)
 _COLUMNS: Final = ("name", "state", "pid", "uid", "respawns", "monitor")
 
 
@@ -20,12 +28,15 @@ def main(name: str, words: list[str]) -> int:
     common.add_argument("--runtime-dir", metavar="DIR", help="look here only")
     common.add_argument("--json", action="store_true", help="the answer as it came")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    actions.add_parser("list", parents=[common], help="vassals and how they do")
-    touching = actions.add_parser("touch", parents=[common], help="reload a vassal, or start one from a configuration")
-    touching.add_argument("vassal", metavar="VASSAL")
+    about = "vassals and how they do"
+    actions.add_parser("list", parents=[common], help=about, description=f"The emperor's {about}.")
+    about = "reload a vassal, or start one from a configuration"
+    touching = actions.add_parser("touch", parents=[common], help=about, description=_TOUCH)
+    touching.add_argument("vassal", metavar="VASSAL", help=_NAME)
     touching.add_argument("--config", metavar="FILE", help="its new configuration; - is standard input")
-    destroying = actions.add_parser("destroy", parents=[common], help="stop a vassal and forget it")
-    destroying.add_argument("vassal", metavar="VASSAL")
+    about = "stop a vassal until it is touched"
+    destroying = actions.add_parser("destroy", parents=[common], help=about, description=_DESTROY)
+    destroying.add_argument("vassal", metavar="VASSAL", help=_NAME)
     args = parser.parse_args(words)
     body: dict[str, Any] = {} if args.action == "list" else {"name": args.vassal}
     if args.action == "touch" and args.config:

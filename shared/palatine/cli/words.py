@@ -50,7 +50,9 @@ class Page(NamedTuple):
 
 
 class Version(NamedTuple):
-    """Show the version."""
+    """Show the version; that of the uWSGI whose place palatine takes, where scripts ask for that."""
+
+    of_uwsgi: bool = False
 
 
 Choice = Become | Command | Wrong | Page | Version
@@ -59,14 +61,14 @@ Choice = Become | Command | Wrong | Page | Version
 def choose(program: str, words: Sequence[str], is_file: Callable[[str], bool]) -> Choice:
     """What `program words...` asks for; `program` is the base name it was called by."""
     if program == "uwsgi":
-        return Become(list(words))
+        return Version(of_uwsgi=True) if list(words) == ["--version"] else Become(list(words))
     if not words:
         return Page(asked=False)
     first, rest = words[0], list(words[1:])
     if list(words) == ["help"] or (first in {"-h", "--help"} and not rest):
         return Page(asked=True)
     if first == "help":
-        return Command(rest[0], ["--help"]) if rest[0] in COMMANDS else Wrong(_unknown(rest[0]))
+        return Command(rest[0], [*rest[1:], "--help"]) if rest[0] in COMMANDS else Wrong(_no_command(rest[0]))
     if first == "--version" and not rest:
         return Version()
     if first in COMMANDS:
@@ -87,6 +89,13 @@ def _unknown(word: str) -> str:
     base = word.rpartition(":")[0]
     if base.endswith(CONFIG_ENDINGS):
         return _no_config(word)
+    return f"{word!r} is neither a command nor a configuration file ({', '.join(CONFIG_ENDINGS)}){_hint(word)}"
+
+
+def _no_command(word: str) -> str:
+    return f"no command is called {word!r}{_hint(word)}"
+
+
+def _hint(word: str) -> str:
     near = difflib.get_close_matches(word, COMMANDS, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"{word!r} is neither a command nor a configuration file ({', '.join(CONFIG_ENDINGS)}){hint}"
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -39,6 +39,12 @@ class _ManualAction(argparse.Action):
         parser.exit()
 
 
+def _manual(doc: str) -> str:
+    """The docstring from its section NAME on: what stands before it is for who reads the code."""
+    head, name, rest = doc.strip().partition("\n\nNAME\n")
+    return f"NAME\n{rest}" if name else head
+
+
 def _formatter(prog: str) -> argparse.HelpFormatter:
     return argparse.RawDescriptionHelpFormatter(prog, max_help_position=26, width=80)
 
@@ -61,7 +67,7 @@ def build_parser(spec: Spec) -> argparse.ArgumentParser:
     _add_logging(parser)
     parser.add_argument("--version", action="version", version=f"{spec.command} {__version__}")
     parser.add_argument(
-        "--manual", action=_ManualAction, nargs=0, metavar=spec.doc.strip(), help="show the whole manual"
+        "--manual", action=_ManualAction, nargs=0, metavar=_manual(spec.doc), help="show the whole manual"
     )
     return parser
 

@@ -8,7 +8,7 @@ import pytest
 
 from app_server import AppServer
 from load import Load
-from running import Runner, wait_until
+from running import Runner, children, wait_until
 
 
 def later(path: Path) -> None:
@@ -172,14 +172,16 @@ def test_pidfiles_and_vacuum(programs: Runner) -> None:
 def titles(server: AppServer) -> set[str]:
     return {
         Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode()
-        for pid in (server.pid, server.zygote(), *server.pids())
+        for pid in (server.pid, *children(server.pid))
     }
 
 
 def test_process_names(programs: Runner) -> None:
-    server = AppServer(programs, "--auto-procname", "--procname-prefix-spaced", "mine", processes=2)
-    wanted = {"mine uWSGI master", "mine uWSGI zygote", "mine uWSGI worker 1", "mine uWSGI worker 2"}
-    wait_until(lambda: titles(server) == wanted, "the names", 30)
+    helpers = ["--mule", "--spooler", str(programs.directory)]
+    server = AppServer(programs, "--auto-procname", "--procname-prefix-spaced", "mine", *helpers, processes=2)
+    roles = ("master", "zygote", "worker 1", "worker 2", "mule 1", "spooler")
+    wanted = {f"mine uWSGI {role}" for role in roles}
+    wait_until(lambda: wanted <= titles(server), "the names", 30)
     assert Path(f"/proc/{server.pid}/comm").read_text() == "mine uWSGI mast\n"
     long = "x" * 300
     words = ["--procname", long, "--procname-master", "boss", "--procname-append", "!"]

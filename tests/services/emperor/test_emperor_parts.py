@@ -163,6 +163,8 @@ def test_the_board_shows_vassals_and_grows(tmp_path: Path) -> None:
         assert (row["last_mod"], row["born"]) == (10**9, int(offset + 1))
         board.show(KEY, attrs.evolve(RUNNING, phase=Phase.THROTTLED, pid=0), "/v")
         assert view.row("vassals", 0)["pid"] == -1
+        board.show(KEY, Vassal(blame=Blame(1, 0, 0, 0)), "/v")
+        assert (view.row("vassals", 0)["state"], view.row("vassals", 0)["blacklist_level"]) == (0, 1)
         board.show(KEY, Vassal(), "/v")
         assert view.text("vassals", 0) == b""
         assert not any(view.row("vassals", 0).values())
@@ -184,7 +186,7 @@ def test_the_board_shows_vassals_and_grows(tmp_path: Path) -> None:
     ("vassal", "word"),
     [
         (Vassal(), "unused"),
-        (Vassal(blame=Blame(1, 0, 0, 0)), "throttled"),
+        (Vassal(blame=Blame(1, 0, 0, 0)), "unused"),
         (Vassal(Phase.STARTING), "starting"),
         (Vassal(Phase.RUNNING), "starting"),
         (Vassal(Phase.RUNNING, spawned=True), "ready"),

@@ -283,6 +283,8 @@ def test_vassals_and_alarms_come_from_their_daemons(views: HostViews, tmp_path: 
     assert list(daemons.values()) == [1, 1]
     alarms.text("alarms", 1).write(b"")
     assert walked(views.host, f"{BASE}.8") == {}
+    emperor.cells("vassals", 0)[emperor.word("vassals", "state")] = VASSAL_STATES.index("unused")
+    assert f"2.{ini}" not in walked(views.host, f"{BASE}.7.1")
     emperor.close(unlink=True)
     alarms.close(unlink=True)
     assert walked(views.host, f"{BASE}.7") == {}

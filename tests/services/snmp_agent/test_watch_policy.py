@@ -123,12 +123,18 @@ def test_a_watch_compares_segments_and_outlives_strange_ones(tmp_path: Path) -> 
         watch.look()
         vassal(0, "throttled")
         watch.look()
+        vassal(7, "accepting")
+        watch.look()
+        vassal(0, "unused")
+        watch.look()
         emperor.close(unlink=True)
         watch.look()
     assert told == [
         ("workerHarakiri", {"instance": "app", "worker": 2, "count": 1, "message": "a request took too long"}),
         ("vassalUp", {"vassal": "shop.ini", "message": "accepting"}),
         ("vassalDown", {"vassal": "shop.ini", "message": "throttled"}),
+        ("vassalUp", {"vassal": "shop.ini", "message": "accepting"}),
+        ("vassalDown", {"vassal": "shop.ini", "message": "gone from the configuration"}),
     ]
     app.close(unlink=True)
 
@@ -144,7 +150,7 @@ def test_an_emperor_that_starts_anew_does_not_bring_its_vassals_down(tmp_path: P
         for row, (name, pid) in enumerate(pids.items()):
             emperor.text("vassals", row).write(name.encode() + b"\0dir:///etc/vassals")
             cells = emperor.cells("vassals", row)
-            for field, value in {"pid": pid, "accepting": pid > 0, "adopted": 1}.items():
+            for field, value in {"pid": pid, "accepting": pid > 0, "adopted": 1, "state": 3}.items():
                 cells[emperor.word("vassals", field)] = int(value)
         emperor.publish()
         watch.look()

@@ -37,6 +37,15 @@ def test_an_emperor_without_vassals(tmp_path: Path) -> None:
     assert (found["vassals"], found["blacklist"], found["emperor"]) == ([], [], [])
 
 
+def test_a_vassal_that_is_gone_is_on_the_blacklist_only(tmp_path: Path) -> None:
+    captured = sample(EMPEROR)
+    segment = plant_emperor(tmp_path / "seg", captured)
+    for row in range(len(captured["vassals"]) + len(captured["blacklist"])):
+        segment.cells("vassals", row)[segment.word("vassals", "state")] = 0
+    found = json.loads(rendered(segment))
+    assert (found["vassals"], found["blacklist"]) == ([], captured["blacklist"])
+
+
 def test_passwords_are_not_shown(tmp_path: Path) -> None:
     captured = sample(EMPEROR)
     captured["emperor"] = ["pg://host=db user=emp password=s3cret dbname=x;SELECT 1"]

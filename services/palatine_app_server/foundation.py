@@ -77,7 +77,7 @@ def drop_privileges(settings: AppSettings, place: Place, bound: Sockets, argv: S
         hooks.run(process.hooks_at(moment), moment)
     _write_files(start.files)
     if start.steps_down:
-        _own_directory(settings, place)
+        _own_directory(settings.uid, settings.gid, place)
         rights = process.rights
         if not rights.master_as_root:
             privileges.step_down(settings.uid, settings.gid, rights.additional_gids, init_groups=_account(settings))
@@ -85,7 +85,7 @@ def drop_privileges(settings: AppSettings, place: Place, bound: Sockets, argv: S
         for gate in start.gates:
             gates.wait(gate)
         hooks.run(process.hooks_at("as-root"), "as-root")
-        _own_directory(settings, place)
+        _own_directory(settings.uid, settings.gid, place)
         if not process.rights.master_as_root:
             become_app(settings)
         hooks.run(process.hooks_at("as-user"), "as-user")
@@ -94,8 +94,8 @@ def drop_privileges(settings: AppSettings, place: Place, bound: Sockets, argv: S
         gates.wait(gate)
 
 
-def _own_directory(settings: AppSettings, place: Place) -> None:
-    uid, gid = ids(settings.uid, settings.gid)
+def _own_directory(user: str, group: str, place: Place) -> None:
+    uid, gid = ids(user, group)
     if os.geteuid() != 0 or (uid is None and gid is None):
         return
     os.chown(place.directory, -1 if uid is None else uid, _palatine_group(gid))
@@ -144,11 +144,12 @@ def become_app(settings: AppSettings) -> None:
         linux.stay_dumpable()  # the master reads its workers' shares
 
 
-def begin_with_rights(settings: AppSettings) -> None:
+def begin_with_rights(settings: AppSettings, place: Place) -> None:
     """What must hold before anything is bound or written: the umask, and the immediate user and group."""
     rights = settings.process.rights
     if rights.umask is not None:
         os.umask(rights.umask)
+    _own_directory(rights.immediate_uid, rights.immediate_gid, place)
     privileges.become(rights.immediate_uid, rights.immediate_gid)
 
 

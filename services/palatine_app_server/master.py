@@ -82,7 +82,7 @@ class Master:
         self._loop = Loop()
         self._emperor = EmperorPipe.from_environment(environ)
         self._notifier = Notifier.from_environment(self._environ)
-        foundation.begin_with_rights(settings)
+        foundation.begin_with_rights(settings, place)
         hooks.run(settings.process.hooks_at("asap"), "asap")
         passed, _ = sockets.activated(settings.sockets, environ, os.getpid())
         left = {**passed, **left}

@@ -204,6 +204,7 @@ def application(environ, start_response):
             65534,
         ),
         (["--uid", "65534", "--gid", "65534", "--master-as-root"], [65534, 65534, []], 0),
+        (["--immediate-uid", "nobody", "--immediate-gid", "nogroup"], [65534, 65534, []], 65534),
     ],
 )
 def test_rights(programs: Runner, words: list[str], worker: list[object], master: int) -> None:

@@ -265,6 +265,25 @@ REFUSED: list[tuple[bytes, int]] = [
     (b"GET http://h@evil HTTP/1.1" + HOST, 400),
     # what may stand once only
     (b"GET / HTTP/1.1", 400),
+    *(
+        (b"GET / HTTP/1.1\r\nHost: " + host, 400)
+        for host in (
+            b"a b",
+            b"a/b",
+            b"a@b",
+            b"a\\b",
+            b"a,b/",
+            b"a:1:2",
+            b"a:b",
+            b"[::1",
+            b"[::1]x",
+            b"\xe9",
+            b'"a"',
+            b"<a>",
+            b"a?b",
+        )
+    ),
+    (b"GET http://a<b/ HTTP/1.1\r\nHost: a", 400),
     (b"GET / HTTP/1.1\r\nHost: a\r\nHost: a", 400),
     (b"GET / HTTP/1.1\r\nHost: a\r\nhost: b", 400),
     (b"GET http://a/ HTTP/1.1", 400),

@@ -78,6 +78,8 @@ _REQUEST_LINE = re.compile(rf"({_TOKEN}) ([\x21-\x7e\x80-\xff]+) (HTTP/1\.[01])"
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 _FIELD = re.compile(rf"({_TOKEN}):[ \t]*([\t\x20-\x7e\x80-\xff]*)")
 _ABSOLUTE = re.compile(r"https?://([^/?#@]+)(?![^/?#])", re.IGNORECASE)
+#: RFC 3986 3.2.2 and 3.2.3, without the user; empty where the target has no authority.
+_HOST = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-fv:._~-]+\])(?::[0-9]*)?")
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 _DIGITS = re.compile(r"[0-9]{1,18}")
 
@@ -192,6 +194,8 @@ class HeadParser:
         name, value = found.groups()
         key = KNOWN.get(name)
         pair = (variable_of(name) if key is None else key), value.rstrip(" \t")
+        if pair[0] == "HTTP_HOST" and _HOST.fullmatch(pair[1]) is None:
+            raise HeadError(400, "malformed Host")  # RFC 9112 3.2: it would be another's name to another reader
         if len(line) <= MEMORY_LINE_CHARACTERS and pair[0]:
             if len(self.known) >= MEMORY_LINES:
                 self.known.clear()
@@ -230,6 +234,8 @@ def _split_target(method: str, target: str, environ: dict[str, str]) -> str:
     absolute = _ABSOLUTE.match(target)
     if absolute is not None:
         authority = absolute[1]
+        if _HOST.fullmatch(authority) is None:
+            raise HeadError(400, "malformed request target")
         path = target[absolute.end() :]
         if not path.startswith("/"):
             path = "/" + path

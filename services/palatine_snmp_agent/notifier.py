@@ -8,6 +8,7 @@ few at a time, so that one the target never acknowledges does not hold up the ot
 import itertools
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Final
@@ -27,6 +28,8 @@ from palatine_snmp_agent.targets import Target
 AT_A_TIME: Final = 8
 #: Informs kept for all targets; later ones are dropped and counted.
 MAX_PENDING: Final = 10_000
+#: Those of them about one instance or vassal: one that dies every second must not keep others from being told of.
+MAX_PENDING_OF_ONE: Final = 1000
 #: Things that happened and are not in the journal yet.
 MAX_WAITING: Final = 1000
 #: The type of our entries in the journal.
@@ -58,7 +61,7 @@ class Notifier:
         self._targets: Mapping[str, Target] = {}
         self._queues: dict[str, trio.MemorySendChannel[_Inform]] = {}
         self._send, self._receive = trio.open_memory_channel[Notice](MAX_WAITING)
-        self._pending = 0
+        self._pending: Counter[str] = Counter()
         self._nursery: trio.Nursery
         self._failing: set[str] = set()
 
@@ -131,9 +134,10 @@ class Notifier:
             self._failing.discard(name)
 
     async def _keep(self, target: Target, notice: Notice) -> None:
-        if self._pending >= MAX_PENDING:
+        about = _about(notice)
+        if self._pending.total() >= MAX_PENDING or (about and self._pending[about] >= MAX_PENDING_OF_ONE):
             self._tally.add("notifications_dropped")
-            raise NotKeptError(f"{MAX_PENDING} informs wait already")
+            raise NotKeptError(f"{self._pending.total()} informs wait already, {self._pending[about]} about {about!r}")
         raised = time.time()
         name = target.line.called
         body = {"target": name, "notice": attrs.asdict(notice), "raised": raised}
@@ -145,7 +149,7 @@ class Notifier:
         self._queue(_Inform(ident, name, notice, raised))
 
     def _queue(self, inform: _Inform) -> None:
-        self._count(+1)
+        self._count(inform.notice, +1)
         queue = self._queues.get(inform.target)
         if queue is None:
             queue, receive = trio.open_memory_channel[_Inform](MAX_PENDING)
@@ -163,7 +167,7 @@ class Notifier:
                     await self._journal.done([inform.id])
                 except sqlite3.Error as error:  # a full disk; it will be sent again by the next start
                     _log.error("notify.not_forgotten", target=inform.target, reason=str(error))
-                self._count(-1)
+                self._count(inform.notice, -1)
 
     async def _deliver(self, inform: _Inform) -> None:
         """Send an inform until it is acknowledged, expired, or nobody's any more."""
@@ -204,6 +208,14 @@ class Notifier:
             _log.warning("notify.not_delivered", target=target, reason=reason)
         self._failing.add(target)
 
-    def _count(self, by: int) -> None:
-        self._pending += by
+    def _count(self, notice: Notice, by: int) -> None:
+        about = _about(notice)
+        self._pending[about] += by
+        if not self._pending[about]:
+            del self._pending[about]
         self._tally.add("notifications_pending", by)
+
+
+def _about(notice: Notice) -> str:
+    """The instance or vassal a notice is about; "" for the agent's own."""
+    return str(notice.values.get("instance") or notice.values.get("vassal") or "")

@@ -13,6 +13,7 @@ from palatine.codec import usm
 from palatine.daemon import Secret
 from palatine.schema import AGENT
 from palatine.schema.notifications import DEFAULT_BASE
+from palatine_snmp_agent import notifier
 from palatine_snmp_agent.engine import Engine
 from palatine_snmp_agent.notices import Notice
 from palatine_snmp_agent.notifier import MAX_WAITING, Notifier, NotKeptError
@@ -129,6 +130,20 @@ async def test_a_journal_that_takes_nothing_ends_nothing(tmp_path: Path) -> None
         told.journal.add = taking  # type: ignore[method-assign]
         told.notifier.tell(NOTICE)
         await until(told, "inform_acks", 1)
+
+
+async def test_one_instance_cannot_fill_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notifier, "MAX_PENDING_OF_ONE", 3)
+    async with running(tmp_path, nms(answers=[])) as told:
+        for _ in range(3):
+            await told.notifier.accept(Notice("workerDied", {"instance": "hostile"}))
+        with pytest.raises(NotKeptError, match="3 about 'hostile'"):
+            await told.notifier.accept(Notice("workerHarakiri", {"instance": "hostile"}))
+        assert await told.notifier.accept(Notice("workerDied", {"instance": "shop"})) == 1
+        assert told.count("notifications_dropped") == 1
+    async with running(tmp_path, nms(answers=itertools.repeat(True, 4))) as told:
+        await until(told, "notifications_pending", 0)
+        assert await told.notifier.accept(Notice("workerDied", {"instance": "hostile"})) == 1
 
 
 async def test_a_storm_is_dropped_and_counted_not_kept(tmp_path: Path) -> None:

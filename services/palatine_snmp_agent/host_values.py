@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 from palatine.codec import snmp
 from palatine.schema import mib
 from palatine.schema.mib import MibObject
-from palatine_snmp_agent.readings import Reading, Values
+from palatine_snmp_agent.readings import Reading
 
 _MAX_32: Final = 2**32 - 1
 #: Octets of the longest text shown.
@@ -88,18 +88,17 @@ def _label(table: str, name: str) -> Callable[[Part], Made]:
 
 def _field(source: str, field: str) -> Callable[[Part], Made]:
     def make(part: Part) -> Made:
-        rows = part.reading.rows(source)
+        values = part.reading.column(source, field)
         span = part.span[source]
         if len(span) == 1:
-            return rows[span[0]].get(field) if span[0] < len(rows) else None
-        return combined(field, [rows[row] for row in span if row < len(rows)])
+            return values[span[0]] if span[0] < len(values) else None
+        return combined(field, [values[row] for row in span if row < len(values)])
 
     return make
 
 
-def combined(field: str, rows: Sequence[Values]) -> int | None:
-    """A field of several rows as one number: their sum, of averages the mean; None where no row has it."""
-    values = [row[field] for row in rows if field in row]
+def combined(field: str, values: Sequence[int]) -> int | None:
+    """A field's values in several rows as one number: their sum, of averages the mean; None where there are none."""
     if field == _MEAN:
         values = [value for value in values if value]
         return sum(values) // len(values) if values else 0
@@ -151,9 +150,9 @@ _OWN: Final[dict[tuple[str, str], Callable[[Part], Made]]] = {
     ("instance", "up"): lambda part: part.reading.up(),
     ("instance", "up_time"): _up_time,
     ("instance", "age"): lambda part: part.reading.age(),
-    ("instance", "workers"): lambda part: sum(1 for slot in part.reading.rows("slots") if slot.get("pid")),
+    ("instance", "workers"): lambda part: sum(1 for pid in part.reading.column("slots", "pid") if pid),
     ("instance", "workers_max"): lambda part: part.reading.count("slots"),
-    ("instance", "accepting"): lambda part: combined("accepting", part.reading.rows("workers")) or 0,
+    ("instance", "accepting"): lambda part: sum(part.reading.column("workers", "accepting")),
     ("instance", "cores"): lambda part: part.reading.count("cores"),
     ("metric", "value"): _metric_value,
     ("metric", "text"): _metric_text,

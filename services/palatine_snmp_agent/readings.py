@@ -46,6 +46,8 @@ class Reading:
         self.pace = pace
         self._datagram = 0
         self._tables: dict[str, list[dict[str, int]]] = {}
+        self._copies: dict[str, bytes] = {}
+        self._columns: dict[tuple[str, str], list[int]] = {}
         self._up = False
         self._asked = 0.0
         self._last_up = 0.0
@@ -63,13 +65,26 @@ class Reading:
 
     def rows(self, table: str) -> list[dict[str, int]]:
         """The rows of a table as they were at this datagram's first look; none if they cannot be read."""
-        if self._datagram != self.pace.datagram:
-            self._tables.clear()
-            self._datagram = self.pace.datagram
+        self._begin()
         found = self._tables.get(table)
         if found is None:
             found = self._tables[table] = self._read(table)
         return found
+
+    def column(self, table: str, field: str) -> list[int]:
+        """A field of all rows of a table, all fields as they were at this datagram's first look; [] as `rows`."""
+        self._begin()
+        found = self._columns.get((table, field))
+        if found is None:
+            found = self._columns[table, field] = self._read_column(table, field)
+        return found
+
+    def _begin(self) -> None:
+        if self._datagram != self.pace.datagram:
+            self._tables.clear()
+            self._copies.clear()
+            self._columns.clear()
+            self._datagram = self.pace.datagram
 
     def row(self, table: str, row: int = 0) -> Values:
         """One row, as `rows`; {} if there is none."""
@@ -80,6 +95,15 @@ class Reading:
         try:
             return self.segment.read(table) if self.count(table) else []
         except (ProtocolError, OSError):
+            return []
+
+    def _read_column(self, table: str, field: str) -> list[int]:
+        try:
+            if table not in self._copies:
+                self._copies[table] = self.segment.copy(table) if self.count(table) else b""
+            octets = self._copies[table]
+            return self.segment.column(table, field, octets) if octets else []
+        except (ProtocolError, OSError, KeyError):
             return []
 
     def texts(self, table: str) -> list[bytes]:

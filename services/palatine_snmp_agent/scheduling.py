@@ -18,8 +18,8 @@ from palatine_snmp_agent import scheduling_policy
 from palatine_snmp_agent.scheduling_policy import Lead
 
 _PRIORITY: Final = 1
-#: Microseconds of CPU without a wait after which the kernel sends SIGXCPU: the rows of 300 instances take a third.
-_FUSE_MICROSECONDS: Final = 500_000
+#: Microseconds of CPU without a wait after which the kernel sends SIGXCPU: the rows of 300 large instances take longer.
+_FUSE_MICROSECONDS: Final = 100_000
 #: Seconds that are surely a wait: a shorter one is over before the thread has left its CPU.
 _MOMENT: Final = 1e-4
 

@@ -91,6 +91,23 @@ def test_labels_of_another_shape_are_no_labels(path: Path, labels: Any) -> None:
         assert view.row_labels("sockets") == {}
 
 
+def test_a_column_is_what_the_rows_have(path: Path) -> None:
+    segment = published(path)
+    store(segment, "cores", 5, 0, requests=10, in_request=1, avg_rt=100, tx=U64)
+    store(segment, "cores", 5, 1, requests=32, in_request=1, avg_rt=900, tx=3)
+    store(segment, "slots", 3, rss=U64)
+    with SegmentView.open(path) as view:
+        for generation in (0, 1):
+            store(segment, "server", 0, generation=generation)
+            for name, table in view.tables.items():
+                rows, data = view.read(name), view.copy(name)
+                for field in table.fields:
+                    found = view.column(name, field.name, data)
+                    assert found == [row[field.name] for row in rows], (name, field.name)
+        with pytest.raises(KeyError):
+            view.column("cores", "nothing", data)
+
+
 def test_generations_share_counters_and_do_not_share_levels(path: Path) -> None:
     segment = published(path)
     store(segment, "cores", 5, 0, requests=10, in_request=1, avg_rt=100, tx=U64)

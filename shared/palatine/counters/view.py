@@ -18,7 +18,7 @@ from palatine.codec.segment_rows import WORD, RowReader, read_latch, text_copy_b
 from palatine.counters import ofd
 from palatine.counters.writer import boot_id
 from palatine.errors import PeerError, ProtocolError
-from palatine.schema import Table
+from palatine.schema import U64, Table
 
 #: A look fails if two writes begin during the microsecond it takes; this many failures in a row are no accident, and a
 #: hostile segment with thousands of such texts must not keep its reader busy.
@@ -105,6 +105,23 @@ class SegmentView:
             return [values(data, row) for row in rows]
         current = self._current(placed.table) * bank_bytes
         return [values(data, current + row, bank_bytes - current + row) for row in rows]
+
+    def column(self, table: str, field: str, data: bytes) -> list[int]:
+        """One field of all rows, as `read` has it, out of a `copy` of the table; KeyError.
+
+        A twentieth of `read`'s time where a table has hundreds of rows and one field is wanted.
+        """
+        placed = self._placed[table]
+        word = placed.table.word(field)
+        declared, rows = placed.table.fields[word], placed.rows
+        words = memoryview(data).cast("Q")[word :: placed.stride // WORD].tolist()
+        if placed.table.banked:
+            banks = words[:rows], words[rows : 2 * rows]
+            current = self._current(placed.table)
+            words = banks[current]
+            if declared.merge == "sum":
+                words = [(one + other) & U64 for one, other in zip(words, banks[1 - current], strict=True)]
+        return [one - (1 << 64) if one >> 63 else one for one in words] if declared.signed else words[:rows]
 
     def text(self, table: str, row: int = 0, bank: int | None = None) -> bytes:
         """The text of a row, whole; `bank` None is the bank of the current generation.

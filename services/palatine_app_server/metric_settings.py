@@ -80,7 +80,9 @@ def read(config: Config, alarms: Collection[str]) -> MetricsSettings:
     return MetricsSettings(
         enabled=settings.flag("enable-metrics")
         or bool(declared or thresholds or directory)
-        or any(settings.given(name) for name in ("stats-push", "rrdtool")),  # as in uWSGI; `carbon` asks for none
+        or any(
+            settings.given(name) for name in ("stats-push", "rrdtool", "zabbix-template")
+        ),  # as in uWSGI; `carbon` asks for none
         declared=tuple(declared.values()),
         thresholds=thresholds,
         directory=directory,

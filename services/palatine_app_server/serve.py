@@ -94,6 +94,8 @@ def _serve(words: Words, read: config.Config) -> int:
         return exits.OK
     successor = succession.VARIABLE in words.environ
     wanted = _settings(words, read, successor=successor)
+    if read.settings.given("zabbix-template") and not successor:
+        _write_zabbix_template(read.settings.text("zabbix-template", "") or "", wanted)
     start = wanted.process.start
     _enter(start.directory)
     for lock in start.locks:
@@ -112,6 +114,14 @@ def _serve(words: Words, read: config.Config) -> int:
         identity=instance.identity_of(words.cwd, " ".join(words.argv)),
     )
     return master.start(wanted, place, words, partial(_reread, words))
+
+
+def _write_zabbix_template(path: str, wanted: settings.AppSettings) -> None:
+    from palatine_app_server import zabbix_template
+    from palatine_app_server.commons import metric_table
+
+    table = metric_table(wanted)
+    zabbix_template.write(path, table.rows if table else ())
 
 
 def _settings(words: Words, read: config.Config, *, successor: bool) -> settings.AppSettings:

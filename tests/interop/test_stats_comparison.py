@@ -112,3 +112,18 @@ def test_a_rich_config_gives_the_same_document_key_for_key_and_in_order(document
     assert [key for key, _ in ours] == [key for key, _ in real]
     for (key, mine), (_, theirs) in zip(ours, real, strict=True):
         assert mine == theirs, key
+
+
+def test_zabbix_gets_the_same_template(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    written = []
+    words = ["--master", "--wsgi-file", "app.py", "--processes", "2", "--threads", "2", "--metric", "mine"]
+    with runner(tmp_path) as programs:
+        for program in (["uwsgi-core", "--plugins", "python3,zabbix"], ["palatine-app-server"]):
+            path = tmp_path / f"{program[0]}.xml"
+            options = ["--http-socket", "127.0.0.1:0", f"--zabbix-template={path}"]
+            path.touch()  # uWSGI wants it there
+            programs.start(*program, *words, *options).wait_for("zabbix template written to", 60)
+            written.append(path.read_text())
+    assert written[0] == written[1]
+    assert "<key>worker.2.core.1.requests</key>" in written[0]

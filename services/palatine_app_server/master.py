@@ -123,7 +123,7 @@ class Master:
             settings.features, self._segment, self._logs, fork=self._fork_aide, gentle=lambda: self._orders.gentle
         )
         self._workforce = Workforce(
-            settings, self._segment, self._loop, self._logs,
+            settings, self._segment, self._tally, self._loop, self._logs,
             inheritance=self._heritage.of, in_child=self._in_child,
             on_ready=self._on_ready, on_fatal=self._give_up,
             on_aide=self._crew.spawned, on_zygote_gone=self._crew.zygote_gone,
@@ -308,7 +308,7 @@ class Master:
             if dead is None:
                 return
             # its last words, that it was leaving for example, while its pid is still its own and may be signalled
-            self._workforce.hear()
+            self._workforce.hear(dead.si_pid)
             self._hearing.hear()
             pid, status = os.waitpid(dead.si_pid, 0)
             now = time.monotonic()

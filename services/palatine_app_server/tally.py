@@ -14,6 +14,11 @@ class Tally:
         """The value of a field as it is now."""
         self._server[self._segment.word("server", name)] = value
 
+    def value(self, name: str) -> int:
+        """What it shows."""
+        value: int = self._server[self._segment.word("server", name)]
+        return value
+
     def count(self, name: str) -> None:
         """One more."""
         self._server[self._segment.word("server", name)] += 1

@@ -22,6 +22,7 @@ from palatine_app_server.nursery import Nursery
 from palatine_app_server.reload_policy import Do, How
 from palatine_app_server.settings import AppSettings
 from palatine_app_server.slots import Slots
+from palatine_app_server.tally import Tally
 from palatine_app_server.worker_policy import Life, Phase
 from palatine_app_server.zygote_respawn import ZygoteRespawn
 
@@ -33,6 +34,7 @@ class Workforce:
         self,
         settings: AppSettings,
         segment: Segment,
+        tally: Tally,
         loop: Loop,
         logs: Logs,
         *,
@@ -46,7 +48,6 @@ class Workforce:
         frugal: bool = False,
     ) -> None:
         self._settings = settings
-        self._segment = segment
         self._logs = logs
         self._on_ready = on_ready
         self._on_fatal = on_fatal
@@ -56,10 +57,10 @@ class Workforce:
         self._frugal = frugal
         self._nursery = Nursery(loop, logs, inheritance=inheritance, in_child=in_child, hear=self._obey)
         self._lives: dict[tuple[int, int], Life] = {}
+        self._unborn: dict[int, tuple[int, int]] = {}  # pids of workers that have not said a word yet
         self._watch = DeadlineWatch(segment, settings.processes, settings.threads)
-        self._server = segment.cells("server")
-        queue = segment.word("server", "listen_queue")
-        self.harakiri = HarakiriGate(self._watch, lambda: self._server[queue], logs)
+        self._tally = tally
+        self.harakiri = HarakiriGate(self._watch, lambda: tally.value("listen_queue"), logs)
         self.slots = Slots(segment, settings.threads)
         self._respawn = ZygoteRespawn()
         self._why = ""  # the last zygote that failed to load said so
@@ -164,9 +165,11 @@ class Workforce:
         overdue = self.harakiri.next_due(self._settings, now)
         return min(moments if overdue is None else [*moments, overdue], default=None)
 
-    def hear(self) -> None:
-        """Hear of who was born, before anybody is reaped."""
+    def hear(self, dead: int) -> None:
+        """Hear of who was born, before `dead` is reaped: it may have died before it could say so itself."""
         self._nursery.hear()
+        if dead in self._unborn:
+            self._spawned(self._unborn[dead], dead)
 
     def reaped(self, pid: int, status: int) -> bool:
         """A child ended, whose last words were heard; whether it was one of ours."""
@@ -207,8 +210,8 @@ class Workforce:
             self._carry_out(action, before)
         if self.reload.serving != before.serving:
             self._respawn.loaded()
-            self._server[self._segment.word("server", "generation")] = self.reload.serving
-            self._server[self._segment.word("server", "last_reload")] = int(time.time())
+            self._tally.show("generation", self.reload.serving)
+            self._tally.show("last_reload", int(time.time()))
             self._on_ready()
 
     def _carry_out(self, action: Do, before: reload_policy.State) -> None:
@@ -218,7 +221,7 @@ class Workforce:
             self._start_workers(self.reload.coming)
         elif action is Do.RETIRE_OLD:
             self._retire(before.serving, 0 if self._how is How.BRUTAL else self._settings.mercy_seconds)
-            self._count("reloads")
+            self._tally.count("reloads")
             if self._how is How.CHAIN:
                 self._logs.say("chain reloading complete")
         elif action is Do.ABANDON:
@@ -228,7 +231,7 @@ class Workforce:
             self.slots.withdraw(before.coming)
             self._chain.clear()
             self._start_workers(before.serving)  # those a chain had replaced already
-            self._count("reload_failures")
+            self._tally.count("reload_failures")
         elif action is Do.GIVE_UP:
             self._on_fatal(exits.NO_APP)
 
@@ -236,7 +239,7 @@ class Workforce:
         must_load = self._settings.need_app or generation > 1 or self.reload.serving > 0
         self._why = ""
         self._nursery.start(generation, must_load=must_load)
-        self._show_zygote()
+        self._tally.show("zygote_pid", self._nursery.newest_pid)
         for key, life in self._lives.items():  # what its predecessor was asked for and did not do
             if key[0] == generation and life.phase is Phase.STARTING and not life.pid:
                 self._ask(key)
@@ -304,7 +307,7 @@ class Workforce:
 
     def _zygote_died(self, generation: int, status: int) -> None:
         pid = self._nursery.bury(generation)
-        self._show_zygote()
+        self._tally.show("zygote_pid", self._nursery.newest_pid)
         self._nothing_more_from(generation)
         self._on_zygote_gone()
         if self.stopping:
@@ -323,6 +326,9 @@ class Workforce:
         if op == "aide":
             self._on_aide(str(message["role"]), int(message["number"]), int(message["pid"]))
             return
+        if op == "forked":
+            self._unborn[int(message["pid"])] = (generation, int(message["worker"]))
+            return
         if op == "spawned":
             self._spawned((generation, int(message["worker"])), int(message["pid"]))
             return
@@ -338,9 +344,10 @@ class Workforce:
     # ------------------------------------------------------------------ workers
 
     def _spawned(self, key: tuple[int, int], pid: int) -> None:
+        self._unborn.pop(pid, None)
         if self._nursery.generation_of(pid):
             self._nursery.release(key[0])
-            self._show_zygote()
+            self._tally.show("zygote_pid", self._nursery.newest_pid)
         if key not in self._lives or self._lives[key].pid:
             os.kill(pid, signal.SIGKILL)
             return
@@ -389,11 +396,3 @@ class Workforce:
                     self._logs.say(text)
         if life.phase is Phase.GONE and not life.pid:
             self._lives.pop(key, None)
-
-    # ------------------------------------------------------------------ what readers see
-
-    def _show_zygote(self) -> None:
-        self._server[self._segment.word("server", "zygote_pid")] = self._nursery.newest_pid
-
-    def _count(self, name: str) -> None:
-        self._server[self._segment.word("server", name)] += 1

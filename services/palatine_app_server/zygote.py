@@ -6,12 +6,14 @@ The master forks it (the master itself never imports an app), and talks to it ov
     master → zygote   {"op": "fork", "worker": n} or {"op": "aide", "role": "mule" or "spooler", "number": n}
                       {"op": "become", "worker": n}: be that worker yourself, nobody else will be needed
     worker → master   {"op": "spawned", "worker": n, "pid": p}   over the same pair, first thing it does
+    between → master  {"op": "forked", "worker": n, "pid": p}    before it: who dies without a word is known, too
     aide → master     {"op": "aide", "role": r, "number": n, "pid": p}   likewise
 
 A worker or aide is forked twice, so that it becomes a child of the master (a subreaper), who reaps and respawns it,
 also when the zygote is gone.
 """
 
+import contextlib
 import faulthandler
 import gc
 import os
@@ -140,6 +142,9 @@ def _fork_twice(
     except OSError:
         os._exit(exits.FAILURE)
     if child:
+        if "worker" in birth:
+            with contextlib.suppress(OSError):  # nobody listens any more, which the child finds out itself
+                channel.send(orders, {**birth, "op": "forked", "pid": child})
         os._exit(exits.OK)
     try:
         linux.wait_for_orphaning(middle)

@@ -79,6 +79,30 @@ def test_a_readable_descriptor_raises_an_alarm(programs: Runner) -> None:
         os.close(writer)
 
 
+STILLBORN = """
+import os, pathlib
+from palatine_app_server import linux
+
+born = pathlib.Path(HERE, "born")
+die_with_parent = linux.die_with_parent
+
+def die_once(*words):
+    if not born.exists():
+        born.touch()
+        os._exit(1)
+    die_with_parent(*words)
+
+linux.die_with_parent = die_once
+"""
+
+
+def test_a_worker_that_dies_without_a_word_is_started_again(programs: Runner) -> None:
+    server = AppServer(programs, app=STILLBORN)
+    assert (server.home / "born").exists()
+    assert server.get() == b"ok"
+    assert "worker 1 (pid: " in server.running.wait_for("died, exit status 1")
+
+
 def test_a_readable_descriptor_reloads(programs: Runner) -> None:
     gentle, brutal = os.pipe(), os.pipe()
     ends = (*gentle, *brutal)

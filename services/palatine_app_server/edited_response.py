@@ -82,6 +82,8 @@ class EditedResponse(Response):
         """As `Response.send_result`, with the body changed."""
         if not self.status and not self.head_sent and not isinstance(result, list | tuple | FileWrapper):
             result = _begun(result)  # a generator may name its status, and a route its transforms, only now
+        if self._head_only and isinstance(result, list | tuple) and not any(result):
+            self.transforms = []  # the body nobody asked for has no length to be told
         if self.transforms:
             from palatine_app_server import body_transforms
 

@@ -107,7 +107,7 @@ class Outside:
         name, arguments = effect
         try:
             if name == "log":
-                self._say(arguments[0].replace("\n", "\\n"))  # a client's line end begins no line of its own
+                self._say(arguments[0])
             elif name == "chdir":
                 os.chdir(_path(arguments[0]))
             elif name == "setprocname":

@@ -278,4 +278,5 @@ def _drop(_data: bytes) -> None:
 
 
 def _say(line: str) -> None:
-    log(f"{line}\n")
+    """One line, whatever a client sent: what it would begin anew could look like anything."""
+    log(line.replace("\n", "\\n") + "\n")

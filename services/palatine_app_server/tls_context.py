@@ -27,7 +27,7 @@ def contexts(wanted: Sequence[TlsSettings]) -> Mapping[str, ssl.SSLContext]:
         context.exports, context.verbose = settings.extras.export_certificate, settings.extras.verbose
         _fill(context, settings, f"https {settings.address}")
         if settings.extras.names or settings.extras.directory:
-            context.sni_callback = functools.partial(_choose, _by_name(settings.extras))
+            context.sni_callback = functools.partial(_choose, _by_name(settings.extras, settings.client_ca))
         made[settings.address] = context
     return made
 
@@ -54,12 +54,12 @@ def _fill(context: ssl.SSLContext, settings: TlsSettings, what: str) -> None:
         raise ConfigError(f"{what}: {error.strerror or error}") from error
 
 
-def _by_name(extras: TlsExtras) -> Callable[[str], ssl.SSLContext | None]:
+def _by_name(extras: TlsExtras, client_ca: str) -> Callable[[str], ssl.SSLContext | None]:
     """The context for a name, in lower case; names come before expressions, and those before the directory."""
     exact: dict[str, ssl.SSLContext] = {}
     patterns = []
     for named in extras.names:
-        context = _named_context(named, extras)
+        context = _named_context(named, extras, client_ca)
         if named.pattern is not None:
             patterns.append((named.pattern, context))
         else:
@@ -68,7 +68,7 @@ def _by_name(extras: TlsExtras) -> Callable[[str], ssl.SSLContext | None]:
         files = NamedCertificate(
             name.lower(), f"{extras.directory}/{name}.crt", f"{extras.directory}/{name}.key", extras.directory_ciphers
         )
-        exact.setdefault(files.name, _named_context(files, extras))
+        exact.setdefault(files.name, _named_context(files, extras, client_ca))
 
     def find(name: str) -> ssl.SSLContext | None:
         if name in exact:
@@ -78,9 +78,10 @@ def _by_name(extras: TlsExtras) -> Callable[[str], ssl.SSLContext | None]:
     return find
 
 
-def _named_context(named: NamedCertificate, extras: TlsExtras) -> ssl.SSLContext:
+def _named_context(named: NamedCertificate, extras: TlsExtras, client_ca: str) -> ssl.SSLContext:
+    """With the socket's client CA: OpenSSL has the demand from the socket, and whom it trusts from here."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    settings = TlsSettings("", named.certificate, named.key, named.ciphers, extras=extras)
+    settings = TlsSettings("", named.certificate, named.key, named.ciphers, client_ca, extras)
     _fill(context, settings, f"sni {named.name}")
     return context
 

@@ -97,7 +97,7 @@ def _connected(address: str, seconds: float) -> socket.socket:
             raise
     except TimeoutError as error:
         raise UpstreamError("504 Gateway Timeout", f"{address} does not accept", reached=False) from error
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, ValueError) as error:  # the last: a name with a NUL, or too long for DNS
         raise UpstreamError("502 Bad Gateway", f"{address}: {error}", reached=False) from error
     return peer
 

@@ -96,16 +96,21 @@ def test_piece_by_piece(programs: Runner) -> None:
 
 
 def test_client_certificates(programs: Runner) -> None:
-    secure = Secure(programs, "--https-export-cert", "--ssl-verbose", client_ca="!")
+    ours = f"{programs.directory}/server.pem,{programs.directory}/server.key"
+    words = ("--https-export-cert", "--ssl-verbose", "--sni", f"named.example {ours}")
+    secure = Secure(programs, *words, client_ca="!")
     known = secure.authority.sign("some öne\n")
-    with secure.connect(known) as client:
-        client.sendall(b"GET /environ HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
-        data = b""
-        while piece := client.recv(65536):
-            data += piece
-    seen = json.loads(data.partition(b"\r\n\r\n")[2])
-    assert seen["HTTPS_DN"] == r"/C=IT/CN=some \xC3\xB6ne\x0A"
-    assert seen["HTTPS_CC"].strip() == known.certificate.read_text().strip()
+    context = secure.context(known)
+    context.check_hostname = False
+    for name in ("localhost", "named.example"):
+        with wrapped(("127.0.0.1", secure.port), b"", context, name) as client:
+            client.sendall(b"GET /environ HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+            data = b""
+            while piece := client.recv(65536):
+                data += piece
+        seen = json.loads(data.partition(b"\r\n\r\n")[2])
+        assert seen["HTTPS_DN"] == r"/C=IT/CN=some \xC3\xB6ne\x0A"
+        assert seen["HTTPS_CC"].strip() == known.certificate.read_text().strip()
     unknown = run("curl", "-sSk", f"https://localhost:{secure.port}/", check=False)
     assert unknown.returncode != 0  # what curl says depends on whether it has asked already when it is refused
     assert not unknown.stdout

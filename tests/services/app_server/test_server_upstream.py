@@ -35,6 +35,9 @@ def application(environ, start_response):
         count += 1
         start_response("200 OK" if environ["QUERY_STRING"] != "404" else "404 Not Found", [("Content-Length", "1")])
         return [str(count).encode()]
+    if path == "/nothing":
+        start_response("200 OK", [("Content-Length", "1000")])
+        return []
     if path == "/lazy":
         return lazy(start_response)
     if path == "/write":
@@ -104,6 +107,9 @@ def test_caches_and_bodies(programs: Runner) -> None:
         assert gzip.decompress(kept.read_bytes())
     assert curl(server, "/big/70000?z=1", "--compressed") == "x" * 70000
     assert curl(server, "/big/9", "-I").startswith("HTTP/1.1 200")
+    nothing = curl(server, "/nothing?z=1", "-I")
+    assert "Content-Encoding: gzip\n" in nothing
+    assert "Content-Length" not in nothing  # of what GET gets
     assert json.loads(curl(server, "/hash"))["NODE"] in {"a", "b"}
     assert "Expires: Fri, 02 Jan 1970 00:00:00 GMT\n" in curl(server, "/old", "-i")
     assert server.read("slots")[0]["respawn_count"] == 1
@@ -122,6 +128,8 @@ def test_other_servers(programs: Runner) -> None:
             route-if = startswith:${{REQUEST_URI}};/u/ uwsgi:{back.home}/back.sock,0,0
             route = ^/h(/.*) http:{host}:{port},other.example,$1?${{QUERY_STRING}}
             route = ^/gone http:127.0.0.1:1
+            route = ^/line log:${{PATH_INFO}}
+            route = ^/named/(.*) http:$1:80
             response-route-status = 404 addheader:X-Seen: 404
         """),
         name="front", app=APP,
@@ -143,6 +151,10 @@ def test_other_servers(programs: Runner) -> None:
     assert "X-Seen: 404\n" in curl(server, "/u/count?404", "-i")
     assert curl(server, "/gone", "-w%{http_code}") == "Bad Gateway502"
     server.running.wait_for("error routing request to http server 127.0.0.1:1: ")
+    for name in ("a..b", "x" * 64):
+        assert curl(server, f"/named/{name}", "-w%{http_code}") == "Bad Gateway502"
+    assert curl(server, "/line%0Atwo") == "ok"
+    server.running.wait_for("\n/line\\ntwo\n")
 
 
 @contextmanager

@@ -15,7 +15,8 @@ _HEAD: Final = """\
 
 Every option of uWSGI 2.0.31 and what it does here. This page is made from the table the programs go by
 (`palatine config options`); `palatine config check FILE` says the same of each line of your configuration, with
-file:line:column, and so does a start, for what is not as in uWSGI. Other spellings of an option follow it in brackets.
+file:line:column, and so does a start, for what it cannot do. It exits with 0, or with 78 where an app-server would
+refuse the configuration. Other spellings of an option follow it in brackets.
 
 {counts}
 """

@@ -5,6 +5,7 @@ waits, neither for the link nor for who reads the log: what is too much is dropp
 worker has a pair of its own to the master, so that a storm of one fills nobody else's.
 """
 
+import mmap
 import os
 import socket
 import time
@@ -66,7 +67,7 @@ class Logs:
         # the first is the zygote's and everybody else's
         self._pairs = [_pair() for _ in range(workers + 1)] if settings.log_master else []
         self._request_pairs = [_pair() for _ in range(workers + 1)] if settings.requests_apart else []
-        self._room = bytearray(DATAGRAM_BYTES)  # pages nobody writes to cost nothing
+        self._room = _room() if self._pairs or self._request_pairs else None
         sinks = [self._log, *self._routing.sinks, *self._request_routing.sinks]
         self._slow = not all(isinstance(sink, FileSink) for sink in sinks)
         #: Kept open for processes that write to the log themselves.
@@ -149,6 +150,7 @@ class Logs:
 
     def _read(self, reader: socket.socket, take: Callable[[bytes], None]) -> object:
         """Take what a process printed; QUIET when it is where it belongs."""
+        assert self._room is not None
         for _ in range(DATAGRAMS_PER_TURN):
             try:
                 size = reader.recv_into(self._room)
@@ -156,7 +158,7 @@ class Logs:
                 break
             if not size:
                 break
-            take(bytes(memoryview(self._room)[:size]))
+            take(self._room[:size])
         return None if self.waiting or self._slow else QUIET
 
     def _take(self, data: bytes) -> None:
@@ -210,6 +212,11 @@ def _pair() -> _Pair:
     pair = _Pair(*channel.pair())
     pair.reader.setblocking(False)
     return pair
+
+
+def _room() -> mmap.mmap:
+    """Memory for the longest datagram, of which only what has been written to costs anything."""
+    return mmap.mmap(-1, DATAGRAM_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 def _changed_at(path: str) -> int:

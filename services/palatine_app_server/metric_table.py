@@ -58,6 +58,7 @@ class MetricTable:
                 label["initial_value"] = entry.metric.initial
             if entry.metric.reset_after_push:
                 label["reset_after_push"] = 1
+                label["initial_value"] = entry.metric.initial
             found.append(label)
         return found
 

@@ -8,7 +8,7 @@ import msgspec
 
 from palatine.errors import ProtocolError
 from palatine_stats_exporter.board import Facts
-from palatine_stats_exporter.push.uwsgi_metrics import GAUGE, Metric, metrics
+from palatine_stats_exporter.push.uwsgi_metrics import GAUGE, Fresh, Metric
 
 #: What uWSGI lets metrics be called, and what would end a path between quotes.
 _NAME: Final = re.compile(r"[0-9A-Za-z._-]+")
@@ -67,6 +67,7 @@ class Carbon:
         root = f"{wish.root}." if wish.root and not wish.root.endswith(".") else wish.root
         host = wish.host.replace(".", wish.dots) if wish.dots else wish.host
         self._wish = wish
+        self._fresh = Fresh()
         self._path = f"{root}{host}.{wish.id}."
         self._running: dict[int, int] = {}
         self._requests = 0
@@ -74,7 +75,7 @@ class Carbon:
     def lines(self, facts: Facts, now: int) -> bytes:
         """All lines for one reading, `now` in unix seconds."""
         if self._wish.metrics:
-            found: Iterable[tuple[str, int]] = [(metric.name, metric.value) for metric in metrics(facts)]
+            found: Iterable[tuple[str, int]] = [(metric.name, metric.value) for metric in self._fresh.metrics(facts)]
         else:
             found = self._computed(facts)
         return "".join(f"{self._path}{name} {value} {now}\n" for name, value in found).encode("utf-8", "replace")

@@ -17,7 +17,7 @@ from palatine.errors import PalatineError, ProtocolError
 from palatine_stats_exporter.push.retry_policy import Failed, Outcome, Sent
 from palatine_stats_exporter.push.turns import Turn, conversation, given_socket, reason_of
 from palatine_stats_exporter.push.uwsgi_formats import Carbon, Wish, plain, rrdtool, statsd
-from palatine_stats_exporter.push.uwsgi_metrics import Metric, metrics
+from palatine_stats_exporter.push.uwsgi_metrics import Fresh, Metric, metrics
 
 _RRDTOOL_SECONDS: Final = 60
 
@@ -68,6 +68,7 @@ class Datagrams:
         self._wish = wish
         self._format: Callable[[str, Metric], bytes] = statsd if wish.pusher == "statsd" else plain
         self._socket: trio.socket.SocketType | None = None
+        self._fresh = Fresh()
 
     async def push(self, turn: Turn) -> Outcome:
         """Send all metrics; the kernel says of the last time that nobody listened."""
@@ -76,7 +77,7 @@ class Datagrams:
                 given, where = await given_socket(await turn.descriptor(), self._wish, socket.SOCK_DGRAM)
                 self._socket = trio.socket.from_stdlib_socket(given)
                 await self._socket.connect(where)
-            for metric in metrics(turn.facts):
+            for metric in self._fresh.metrics(turn.facts):
                 # the app shares the socket and could make it blocking
                 await self._socket.send(self._format(self._wish.prefix, metric), socket.MSG_DONTWAIT)
         except (OSError, ProtocolError) as error:
@@ -119,10 +120,11 @@ class Zabbix:
 
     def __init__(self, wish: Wish) -> None:
         self._wish = wish
+        self._fresh = Fresh()
 
     async def push(self, turn: Turn) -> Outcome:
         """Send all metrics, and hear how many the server knows."""
-        items = [(f"{self._wish.prefix}.{metric.name}", metric.value) for metric in metrics(turn.facts)]
+        items = [(f"{self._wish.prefix}.{metric.name}", metric.value) for metric in self._fresh.metrics(turn.facts)]
         return await conversation(self._wish, turn, zabbix.encode(self._wish.host, items), _zabbix_answer)
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ import pytest
 from palatine.errors import ProtocolError
 from palatine_stats_exporter.board import Facts
 from palatine_stats_exporter.push.uwsgi_formats import Carbon, Wish, rrdtool
-from palatine_stats_exporter.push.uwsgi_metrics import GAUGE, Metric, metrics
+from palatine_stats_exporter.push.uwsgi_metrics import GAUGE, Fresh, Metric, metrics
 from palatine_stats_exporter.push.uwsgi_pushers import pusher_for
 from push_planting import facts_of
 from stats_planting import sample
@@ -32,6 +32,19 @@ def said(lines: bytes) -> dict[str, str]:
 def test_metrics_of_the_segment_are_taken_as_they_are(facts: Facts) -> None:
     named = attrs.evolve(facts, metrics=[{"name": "foo", "type": 1, "oid": "", "value": -3}])
     assert metrics(named) == [Metric("foo", GAUGE, -3)]
+
+
+def test_a_metric_that_is_reset_after_a_push_comes_as_what_is_new(facts: Facts) -> None:
+    def at(value: int) -> Facts:
+        reset = {"name": "sold", "type": 0, "reset_after_push": 1, "initial_value": 1, "value": value}
+        rows = [reset, {"name": "kept", "value": value}]
+        return attrs.evolve(facts, metrics=rows)
+
+    statsd, zabbix = Fresh(), Fresh()
+    assert [[metric.value for metric in statsd.metrics(at(value))] for value in (5, 5, 12, 3)] == [
+        [5, 5], [1, 5], [8, 12], [3, 3],
+    ]  # fmt: skip
+    assert [metric.value for metric in zabbix.metrics(at(12))] == [12, 12]
 
 
 def test_carbon_averages_while_nothing_is_served(facts: Facts, captured: dict[str, Any]) -> None:

@@ -73,6 +73,7 @@ class ScgiConnection(Connection):
     def _cgi_environ(self, received: dict[str, str]) -> dict[str, str]:
         allowed = self._limits.uwsgi_variables
         environ = {key: value for key, value in received.items() if allowed or not key.startswith("UWSGI_")}
+        environ.pop("wsgi.version", None)  # by it a request is known that has the server's own variables
         if "PATH_INFO" not in environ and "SCRIPT_NAME" not in environ and "DOCUMENT_URI" in environ:
             environ["PATH_INFO"] = environ["DOCUMENT_URI"]  # nginx's scgi_params say no more
         for key, value in (("SCRIPT_NAME", ""), ("PATH_INFO", ""), ("REQUEST_METHOD", "GET")):

@@ -93,7 +93,7 @@ def test_scgi() -> None:
     "data",
     [
         b"GET / HTTP/1.1", b"1234567", b"101:", b"01:a,", SCGI[:-1] + b"x", b"4:A\0b\0,", b"2:A\0,", b"3:\0b\0,",
-        b"34:CONTENT_LENGTH\x000\0CONTENT_LENGTH\x001\0,",
+        b"34:CONTENT_LENGTH\x000\0CONTENT_LENGTH\x001\0,", b"0:,",
     ],
 )  # fmt: skip
 def test_what_is_no_scgi(data: bytes) -> None:

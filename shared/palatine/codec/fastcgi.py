@@ -144,7 +144,7 @@ def scgi_head(data: bytes, most_bytes: int) -> tuple[dict[str, str], int] | None
     if data[start + size : start + size + 1] != b"," or words.pop() or len(words) % 2:
         raise ProtocolError("malformed SCGI head")
     names = words[::2]
-    if not all(names) or len(set(names)) != len(names) or names[0] != "CONTENT_LENGTH":
+    if not all(names) or len(set(names)) != len(names) or names[:1] != ["CONTENT_LENGTH"]:
         raise ProtocolError("malformed SCGI head")
     return dict(zip(names, words[1::2], strict=True)), start + size + 1
 

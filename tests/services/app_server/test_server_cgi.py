@@ -93,7 +93,7 @@ def test_by_hand(programs: Runner) -> None:
     )  # fmt: skip
 
     def begun(path: str, length: str = "") -> bytes:
-        pairs = [("PATH_INFO", path), ("CONTENT_LENGTH", length), ("UWSGI_FILE", "/x")]
+        pairs = [("PATH_INFO", path), ("CONTENT_LENGTH", length), ("UWSGI_FILE", "/x"), ("wsgi.version", "1")]
         block = b"".join(bytes([len(name), len(value)]) + (name + value).encode() for name, value in pairs)
         records = (fastcgi.record(1, 1, b"\0\1\0\0\0\0\0\0"), fastcgi.record(4, 1, block), fastcgi.record(4, 1, b""))
         return b"".join(records)
@@ -104,6 +104,7 @@ def test_by_hand(programs: Runner) -> None:
         answer = client.rest()
     assert answer.endswith(done)
     assert b"UWSGI_FILE" not in answer
+    assert b"wsgi.version" not in answer  # as text
     with server.connect(0) as client:  # it never says so much
         client.send(begun("/echo", "5") + fastcgi.record(5, 1, b"four") + fastcgi.record(5, 1, b""))
         assert b"Status: 400 Bad Request\r\n" in client.until(done)

@@ -23,6 +23,7 @@ from palatine.codec.http_head import HeadError
 from palatine_app_server import connection_kinds
 from palatine_app_server.clients import Limits, Listener, Next
 from palatine_app_server.connection import Connection
+from palatine_app_server.last_words import print_exc
 from palatine_app_server.request import Core, Requests, log
 
 TICK_SECONDS: Final = 1.0
@@ -189,6 +190,12 @@ class Reactor:
             self._refuse(connection, error, now)
             return
         except OSError:
+            core.ledger.count(core.ledger.read_errors)
+            step = _CLOSE
+        except Exception:
+            if core.connection is not None:
+                raise  # in a request: better another worker than one that counts wrong
+            print_exc()  # a fault of ours in what one client sent, and no other client's end
             core.ledger.count(core.ledger.read_errors)
             step = _CLOSE
         if step is _CLOSE:

@@ -45,8 +45,9 @@ def _break(walk: "Walk", rule: Rule) -> str:
 def _return(walk: "Walk", rule: Rule) -> str:
     reason = REASONS.get(rule.argument)
     if reason is not None:
-        headers = (("Content-Type", "text/plain"), ("Content-Length", str(len(reason))))
-        walk.reply = Reply(f"{rule.argument} {reason}", headers, reason.encode())
+        body = b"" if rule.argument[0] == "1" or rule.argument in {"204", "304"} else reason.encode()
+        headers = (("Content-Type", "text/plain"), ("Content-Length", str(len(body)))) if body else ()
+        walk.reply = Reply(f"{rule.argument} {reason}", headers, body)
     return "break"
 
 

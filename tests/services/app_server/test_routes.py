@@ -133,6 +133,7 @@ def test_a_condition_that_is_an_expression_has_groups() -> None:
             "return:404",
             Reply("404 Not Found", (("Content-Type", "text/plain"), ("Content-Length", "9")), b"Not Found"),
         ),
+        ("return:204", Reply("204 No Content", ())),  # RFC 9110 8.6: no length either
         ("return:999", None),
         ("redirect:http://${HTTP_HOST}/$1", Reply("302 Found", (("Location", "http://example.com/foo"),), b"Moved")),
         ("redirect-permanent:/x", Reply("301 Moved Permanently", (("Location", "/x"),), b"Moved Permanently")),

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from palatine_app_server.clients import Limits
+from palatine_app_server.clients import Limits, Next
+from palatine_app_server.connection import Connection
 from running import wait_until
 from worker_inside import QUICK, Inside, echo, hello, inside
 
@@ -95,6 +96,25 @@ def test_a_slow_reader_that_goes_costs_nothing(tmp_path: Path) -> None:
         with server.connect() as client:
             assert client.get()[1] == b"small"
         wait_until(lambda: not server.worker._reactor.parked, "no connection left")
+
+
+def test_a_fault_in_reading_one_client_ends_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read = Connection.advance
+
+    def faulty(connection: Connection, data: bytes = b"") -> Next:
+        if data.startswith(b"FAULT"):
+            raise IndexError("in a codec")
+        return read(connection, data)
+
+    monkeypatch.setattr(Connection, "advance", faulty)
+    with inside(tmp_path, echo) as server, server.connect() as client:
+        client.get()
+        assert server.talk(b"FAULT") == b""
+        assert client.get()[1] == b"GET / "
+        assert server.counter("read_errors") == 1
+    assert "IndexError: in a codec" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("threads", [2, 4])

@@ -36,8 +36,8 @@ def test_reload_and_stop_signal_the_master_of_a_pidfile(programs: Runner, option
         ((), 1, "The -s/--socket option is missing and stdin is not a socket."),
         (("--https", "127.0.0.1:0,/no/cert,/no/key"), 78, "https 127.0.0.1:0: No such file or directory"),
         (("--https", "127.0.0.1:0,/no/cert"), 78, "it takes an address, a certificate and a key"),
-        (("--http-socket", "127.0.0.1:0", "--chdir", "/nonexistent"), 78, "chdir(): No such file or directory"),
-        (("--reload", "/nonexistent"), 78, "--reload /nonexistent: No such file or directory"),
+        (("--http-socket", "127.0.0.1:0", "--chdir", "/none/such"), 78, "chdir(): No such file or directory"),
+        (("--reload", "/none/such"), 78, "--reload /none/such: No such file or directory"),
     ],
 )
 def test_a_refusal_is_one_line(words: tuple[str, ...], status: int, text: str) -> None:

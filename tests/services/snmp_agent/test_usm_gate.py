@@ -12,7 +12,7 @@ from palatine_snmp_agent.desk import Desk
 from palatine_snmp_agent.engine import Engine
 from palatine_snmp_agent.responder import Verdict
 from palatine_snmp_agent.scoped_pdu import write_pdu
-from palatine_snmp_agent.usm_gate import User, UsmGate
+from palatine_snmp_agent.usm_gate import MOST_WRONG_PROOFS, User, UsmGate
 from snmp_master import cell, cells_view, oid
 
 ENGINE_ID = bytes.fromhex("8000895405aabbccdd")
@@ -195,3 +195,22 @@ def test_pdus_that_ask_nothing_get_nothing(gate: UsmGate, desk: Desk) -> None:
         assert gate.answer(asked(octets, flags=AUTH), desk).reply is None
     assert gate.answer(b"\x30\x03\x02\x01\x03", desk).counter == "in_asn_parse_errs"
     assert gate.answer(asked(flags=PRIV, keys=KEYS), desk).counter == "invalid_msgs"
+
+
+def test_a_digest_proves_whose_a_message_is_and_wrong_ones_are_looked_at_so_often(gate: UsmGate, clock: Clock) -> None:
+    right, wrong = asked(), asked(keys=OTHER)
+    assert gate.proves(right)
+    for stranger in (
+        wrong,
+        asked(user=b"any", flags=0),
+        asked(user=b"nobody"),
+        asked(engine=b"12345"),
+        b"",
+        right[:-1],
+    ):
+        assert not gate.proves(stranger)
+    for _ in range(MOST_WRONG_PROOFS):
+        gate.proves(wrong)
+    assert not gate.proves(right)
+    clock.now += 1
+    assert gate.proves(right)

@@ -215,9 +215,12 @@ def _item(text: str, separator: str, key: str) -> str:
 
 def _in_network(address: str, network: str) -> bool:
     try:
-        return ipaddress.ip_address(address) in ipaddress.ip_network(network, strict=False)
+        there, net = ipaddress.ip_address(address), ipaddress.ip_network(network, strict=False)
     except ValueError:
         return False
+    if net.version == 4 and isinstance(there, ipaddress.IPv6Address):
+        there = there.ipv4_mapped or there  # who comes to a socket of both by IPv4 (RFC 4291 2.5.5.2)
+    return there in net
 
 
 _COMPARISONS: Final[dict[str, Callable[[str, str], bool]]] = {

@@ -110,6 +110,8 @@ def test_what_a_client_sends_is_not_expanded_again() -> None:
         ("if", "empty:x", False), ("if", "exists:/file", True), ("if", "isfile:/nofile", False),
         ("if-not", "isdir:/file", True), ("if", "ipv4in:${REMOTE_ADDR};10.0.0.0/8", True),
         ("if", "ipv4in:${REMOTE_ADDR};11.0.0.0/8", False), ("if", "ipv6in:${REMOTE_ADDR};::/0", False),
+        ("if", "ipv4in:::ffff:10.1.2.3;10.0.0.0/8", True), ("if", "ipv6in:::ffff:10.1.2.3;::/0", True),
+        ("if", "ipv4in:::1;0.0.0.0/0", False),
         ("if", "ipv6in:fe80::1;fe80::/10", True), ("if", "ipv4in:nonsense;10.0.0.0/8", False),
         ("status", "404", True), ("status", "500", False), ("run", "", True),
     ],

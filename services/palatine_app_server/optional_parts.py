@@ -92,7 +92,8 @@ def _posts(
         yield NamespaceDoor(
             start.namespace_door, start.kept_namespaces, lambda: cells[word] if jailed else 0, loop, logs.say_dated
         )
-    if not (start.mountpoints or start.note_socket or start.heartbeat):
+    helped = start.help_seconds or start.help_queue
+    if not (start.mountpoints or start.note_socket or start.heartbeat or helped):
         return
     from palatine_app_server import watch_posts
 
@@ -101,5 +102,9 @@ def _posts(
         yield watch_posts.MountWatch(start.mountpoints, seconds, orders.stop_now, logs.say_dated)
     if start.note_socket:
         yield watch_posts.Notes(start.note_socket, loop, logs.say_dated)
+    if helped and emperor is not None:
+        yield watch_posts.CallForHelp(
+            emperor, segment, seconds=start.help_seconds, queue=start.help_queue, say=logs.say_dated
+        )
     if start.heartbeat and emperor is not None:
         yield watch_posts.Heartbeat(emperor, start.heartbeat)

@@ -69,6 +69,8 @@ class StartSettings(NamedTuple):
     namespace_door: str = ""  # setns-socket
     kept_namespaces: tuple[str, ...] = ()  # that it does not give away
     heartbeat: int = 0  # seconds
+    help_seconds: int = 0  # vassal-sos
+    help_queue: int = 0  # vassal-sos-backlog
 
     @property
     def steps_down(self) -> bool:
@@ -100,6 +102,8 @@ def read(config: Config) -> StartSettings:
         namespace_door=_text(config, "setns-socket"),
         kept_namespaces=_values(config, "setns-socket-skip"),
         heartbeat=settings.integer("heartbeat", 0),
+        help_seconds=settings.integer("vassal-sos", 0),
+        help_queue=settings.integer("vassal-sos-backlog", 0),
         reaper=settings.flag("reaper"),
         profiler=_profiler(config),
         after_request=_each(config, "after-request-hook", _function),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from palatine.codec import emperor_pipe
+from palatine.counters import Segment
 from palatine.errors import ConfigError
 from palatine_app_server.loop import Loop
 from palatine_app_server.part import Part
@@ -43,6 +44,56 @@ class Heartbeat(Part):
         """The next one."""
         del now
         return self._next
+
+
+class CallForHelp(Part):
+    """Asks the Emperor for reinforcements: all workers busy, at most every `seconds`; or `queue` connections waiting.
+
+    uWSGI's Emperor answers as a broodlord. 0 means that this is no reason.
+    """
+
+    def __init__(
+        self, emperor: EmperorPipe, segment: Segment, *, seconds: int, queue: int, say: Callable[[str], None]
+    ) -> None:
+        self._emperor = emperor
+        self._segment = segment
+        self._seconds = seconds
+        self._queue = queue
+        self._say = say
+        self._overloads = 0
+        self._next_look = self._next_call = 0.0
+
+    def tick(self, now: float) -> None:
+        """Once a second, as the listen queue is measured."""
+        if now < self._next_look:
+            return
+        self._next_look = now + 1.0
+        waiting = self._segment.cells("server")[self._segment.word("server", "listen_queue")]
+        if self._queue and waiting >= self._queue:
+            self._call(f"backlog: {waiting}")
+        if self._seconds and self._everybody_is_busy():
+            self._overloads += 1
+            if now >= self._next_call:
+                self._next_call = now + self._seconds
+                self._call(f"overload: {self._overloads}")
+
+    def _call(self, why: str) -> None:
+        self._say(f"asking Emperor for reinforcements ({why})...")
+        self._emperor.tell(emperor_pipe.REINFORCEMENTS)
+
+    def _everybody_is_busy(self) -> bool:
+        segment = self._segment
+        threads = segment.rows("cores") // segment.rows("slots")
+        pid, busy = segment.word("slots", "pid"), segment.word("cores", "in_request")
+        there = [row for row in range(segment.rows("slots")) if segment.cells("slots", row)[pid]]
+        return bool(there) and all(
+            any(
+                segment.cells("cores", core, bank)[busy]
+                for core in range(row * threads, (row + 1) * threads)
+                for bank in (0, 1)
+            )
+            for row in there
+        )
 
 
 class Notes(Part):

@@ -85,6 +85,24 @@ def test_a_vassal_hears_its_emperor(programs: Runner) -> None:
         assert server.running.wait() == 0
 
 
+def test_a_vassal_without_an_idle_worker_asks_for_help(programs: Runner) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        server = AppServer(
+            programs, "--vassal-sos", "1",
+            environ={emperor_pipe.FD_VARIABLE: str(theirs.fileno())}, pass_fds=(theirs.fileno(),),
+        )  # fmt: skip
+        with server.connect() as client:
+            client.send(b"GET /wait/one HTTP/1.0\r\n\r\n")
+            server.entered("one")
+            ours.settimeout(30)
+            while emperor_pipe.REINFORCEMENTS not in ours.recv(64):
+                pass
+            server.let("one")
+            assert client.rest().endswith(b"ok")
+        server.running.wait_for("asking Emperor for reinforcements (overload: 1)...")
+
+
 def test_forgotten_children_are_buried(programs: Runner) -> None:
     app = """
         def more(environ):

@@ -8,11 +8,12 @@ JOBS ?= auto
 # Where somebody's machine sets it, each of the thousands of processes the tests start would compile everything again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help up test chaos soak fuzz lint format bench peers constraints clean
+.PHONY: help up test compiled chaos soak fuzz lint format bench peers constraints clean
 
 help:
 	@echo "make up      start all five daemons with the demo, until Ctrl-C"
 	@echo "make test    run the tests, with real peers (installed if missing)"
+	@echo "make compiled a wheel in dist/ whose hot modules are C: mypyc's, of the same source"
 	@echo "make lint    ruff, mypy --strict, import walls"
 	@echo "make chaos   the long kill tests: every start order, every kill"
 	@echo "make soak    ten minutes under load with kills, and a hundred reloads"
@@ -33,6 +34,9 @@ ALONE := $(BIN)/python -m pytest --last-failed --last-failed-no-failures none -n
 
 test: $(VENV)/.ready peers
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile || $(ALONE) || $(ALONE)
+
+compiled: $(VENV)/.ready
+	PALATINE_COMPILE=1 $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
 
 chaos: $(VENV)/.ready peers
 	PALATINE_LONG=1 $(BIN)/python -m pytest tests/chaos

@@ -28,6 +28,9 @@ packages() {
     need dockerd docker.io
     need docker-compose docker-compose
     need debootstrap debootstrap
+    # the compiled build's
+    need cc gcc
+    need_file "$(python3 -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" python3-dev
 }
 
 need() { PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1 || echo "$2"; }

@@ -15,6 +15,7 @@ from palatine.codec import uwsgi_packet
 from palatine.codec.uwsgi_packet import PacketHeader
 from palatine.config.readers import default_readers
 from palatine.errors import PeerError
+from palatine_app_server import build
 from palatine_app_server.connect_and_read import connect_and_read, connected
 
 #: Options that name a pidfile, and what the master of that pid is sent.
@@ -149,7 +150,7 @@ _LISTINGS: Final[Mapping[str, tuple[str, str, Callable[[], Iterator[str]]]]] = {
 
 def version() -> str:
     """What `--version` says."""
-    return f"palatine-app-server {__version__} (uWSGI 2.0.31)"
+    return f"palatine-app-server {__version__}{build.suffix()} (uWSGI 2.0.31)"
 
 
 def _options() -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 from palatine_app_server.clients import ClientGoneError
 from palatine_app_server.file_wrapper import FileWrapper
 from palatine_app_server.header_edits import HeaderEdits
-from palatine_app_server.response import ExcInfo, Response, ResponseError
+from palatine_app_server.response import ExcInfo, Piece, Response, ResponseError
 from palatine_app_server.response_settings import ResponseSettings
 
 if TYPE_CHECKING:  # loaded where a body is to be changed
@@ -33,7 +33,8 @@ class EditedResponse(Response):
     pages: Mapping[int, Sequence[str]]
 
     def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+        output, may_keep, date, framed, http11, keep_alive, head_only = arguments
+        super().__init__(output, may_keep, date, framed, http11, keep_alive, head_only)  # mypyc passes no *arguments
         self.edits, self.pages, self.settings = _NO_EDITS, _NO_PAGES, _NOTHING
         self.variables: tuple[dict[str, Any], ...] = ()
         self.auto_gzip = self._fed = self._gone = False
@@ -63,12 +64,12 @@ class EditedResponse(Response):
             super().write(b"")
         return write
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Piece) -> None:
         """As `Response.write`, with the body changed: in pieces, also where a transform would see it whole."""
         if self.transforms and not self._fed:
             from palatine_app_server import body_transforms
 
-            data = body_transforms.feed(self.transforms, data)
+            data = body_transforms.feed(self.transforms, b"".join([data]))
         if self._gone:
             return
         try:
@@ -78,7 +79,7 @@ class EditedResponse(Response):
                 raise
             self._gone, self.keep_alive = True, False
 
-    def send_result(self, result: Iterable[bytes]) -> None:
+    def send_result(self, result: Iterable[Piece]) -> None:
         """As `Response.send_result`, with the body changed."""
         if not self.status and not self.head_sent and not isinstance(result, list | tuple | FileWrapper):
             result = _begun(result)  # a generator may name its status, and a route its transforms, only now
@@ -90,7 +91,7 @@ class EditedResponse(Response):
             streams = all(transform.streams for transform in self.transforms)
             through = body_transforms.stream if streams else body_transforms.whole
             self._fed = True
-            pieces = through(self.transforms, result, lambda: self.status)
+            pieces = through(self.transforms, (b"".join([piece]) for piece in result), lambda: self.status)
             result = [b"".join(pieces)] if isinstance(result, list | tuple) or not streams else pieces
         super().send_result(result)
 
@@ -139,14 +140,14 @@ class EditedResponse(Response):
             self.transforms.append(Gzip())
 
 
-def _begun(result: Iterable[bytes]) -> Iterable[bytes]:
+def _begun(result: Iterable[Piece]) -> Iterable[Piece]:
     """`result` with its first piece asked for already."""
     pieces = iter(result)
     first = next(pieces, None)
     if first is None:
         return ()
 
-    def again() -> Iterable[bytes]:
+    def again() -> Iterable[Piece]:
         yield first
         yield from pieces
 

@@ -15,7 +15,7 @@ from palatine import __version__, places
 from palatine.counters import Segment
 from palatine.errors import ConfigError
 from palatine.schema import INSTANCE
-from palatine_app_server import commons, gates, hooks, limits, linux, log_opening, privileges, sockets
+from palatine_app_server import build, commons, gates, hooks, limits, linux, log_opening, privileges, sockets
 from palatine_app_server.instance import Place
 from palatine_app_server.log_sinks import FileSink, Sink
 from palatine_app_server.logs import Logs
@@ -203,7 +203,7 @@ def make_segment(settings: AppSettings, place: Place, bound: Sockets, cwd: str) 
 def announce(settings: AppSettings, logs: Logs, bound: Sockets) -> None:
     """UWSGI's start-up lines, as far as they say something true here."""
     say = logs.say
-    say(f"*** Starting uWSGI 2.0.31 (palatine {__version__}, 64bit) on [{time.ctime()}] ***")
+    say(f"*** Starting uWSGI 2.0.31 (palatine {__version__}{build.suffix()}, 64bit) on [{time.ctime()}] ***")
     say(f"current working directory: {os.getcwd()}")
     if os.geteuid() == 0:
         say("*** WARNING: you are running uWSGI as root !!! (use the --uid flag) *** ")

@@ -72,6 +72,10 @@ class Core:
         """Seconds this thread was without a request before the one it serves."""
         return self.started - self.ended
 
+    def enter(self, now: float, connection: Connection, response: Response) -> None:
+        """A request is served from `now` on; nothing has been said about it."""
+        self.started, self.connection, self.response, self.notes = now, connection, response, None
+
     def rest(self, now: float) -> None:
         """Nothing has come for a while."""
         self.ledger.rest(int((now - self.rested) * 1_000_000))
@@ -116,7 +120,6 @@ class Requests:
             self._done = self._run_hooks
         self._handler = app if isinstance(app, Handler) else None
         self._app = None if isinstance(app, Handler) else app
-        self._respond = Response if self._handler is None else self._handler.respond
         self._total_requests = total_requests
         self._harakiri_seconds = settings.harakiri_seconds
         self._several = settings.threads > 1
@@ -177,10 +180,9 @@ class Requests:
         method = environ["REQUEST_METHOD"]
         if started_us >= self._date_until:
             self._format_date(started_us // 1_000_000)
-        response = self._respond(
-            connection, core.may_keep, self._date, framed, http11, keep_alive, framed and method == "HEAD"
-        )
-        core.started, core.connection, core.response, core.notes = now, connection, response, None
+        arguments = connection, core.may_keep, self._date, framed, http11, keep_alive, framed and method == "HEAD"
+        response = Response(*arguments) if self._handler is None else self._handler.respond(*arguments)
+        core.enter(now, connection, response)
         if ledger.shows_variables:
             ledger.show(connection.environ)
         ledger.begin(
@@ -254,7 +256,7 @@ class Requests:
                 self._recycling.app_raised(error)
             return not response.head_sent and self._send_error(core, response, self._shown(error))
         finally:
-            close = getattr(result, "close", None)
+            close = None if type(result) is list else getattr(result, "close", None)  # a list has none
             if close is not None:
                 if isinstance(result, FileWrapper) and result.sent:
                     core.note().via = "sendfile"

@@ -16,6 +16,8 @@ from palatine_app_server.file_parts import FilePart
 from palatine_app_server.file_wrapper import FileWrapper
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
+#: A piece of a body. PEP 3333 says bytes; whatever else goes over the wire as it is was never refused.
+Piece = bytes | bytearray | memoryview
 
 _STATUS = re.compile(r"([1-9][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?")
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -153,17 +155,18 @@ class Response:
         self.header_bytes = len(status) + len(text) + _HEAD_OVERHEAD
         return self.write
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Piece) -> None:
         """PEP 3333's imperative way to send a piece of the body."""
         head = b"" if self.head_sent else self._head(-1)
-        data = head + self._piece(data)
-        if data:
+        piece = self._piece(data if isinstance(data, bytes) else b"".join([data]))
+        piece = head + piece if head else piece
+        if piece:
             self.head_sent = True
-            self._output.send(data)
+            self._output.send(piece)
         if self._excess:
             raise self._wrong_length()
 
-    def send_result(self, result: Iterable[bytes]) -> None:
+    def send_result(self, result: Iterable[Piece]) -> None:
         """Send what the app returned and finish the response."""
         if isinstance(result, (list, tuple)) and not self.head_sent:
             body = result[0] if len(result) == 1 else b"".join(result)
@@ -217,7 +220,7 @@ class Response:
             self._output.send_file(head, part)
         return True
 
-    def _send_whole(self, body: bytes) -> None:
+    def _send_whole(self, body: Piece) -> None:
         data = self._head(len(body))
         wrong = 0 <= self._content_length != len(body) and not self._without_body
         if not self._without_body:
@@ -303,7 +306,8 @@ class _Nowhere:
     def send(self, data: bytes) -> None:
         raise ClientGoneError(f"the request was answered already: {len(data)} bytes dropped")
 
-    send_last = send
+    def send_last(self, data: bytes) -> None:
+        self.send(data)
 
     def send_file(self, head: bytes, part: FilePart) -> None:
         del part

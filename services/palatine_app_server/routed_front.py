@@ -46,7 +46,7 @@ class RoutedFront(Front):
         """A response whose status and headers the tables hear of."""
         response = RoutedResponse(*arguments)
         response.edits, response.pages, response.settings = self._edits, self._pages, self._responses
-        response.front = self
+        response.show_to(self)
         return response
 
     def handle(self, core: Core, environ: dict[str, Any], response: Response) -> Iterable[bytes]:
@@ -199,11 +199,14 @@ class RoutedResponse(EditedResponse):
     front: RoutedFront
     walk: Walk
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    replaced: Iterable[bytes] | None
+
+    def show_to(self, front: RoutedFront) -> None:
+        """Have its head walk through the tables of `front`."""
+        self.front = front
         self.in_error = self.ours = False
         self.kept = (0, 0)
-        self.replaced: Iterable[bytes] | None = None
+        self.replaced = None
 
     def take_transforms(self) -> None:
         """What the rules wanted done to the body so far."""

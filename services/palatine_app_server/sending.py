@@ -11,7 +11,7 @@ import time
 from typing import Final
 
 from palatine_app_server.clients import READ_BYTES, ClientGoneError, Limits
-from palatine_app_server.file_parts import FilePart, UnsentFile
+from palatine_app_server.file_parts import BURST_BYTES, FilePart, UnsentFile
 
 #: What a slow reader has not taken of a response waits in memory, up to this many bytes a connection, and no thread
 #: waits with it.
@@ -50,8 +50,9 @@ class Sender:
             self.send_last(head + body)
             return
         self.send(head)
-        self.unsent = UnsentFile(part)
-        self.unsent = self.unsent.pass_on(self)
+        sent = self.send_from(part.fd, part.start, min(part.length, BURST_BYTES))
+        if sent < part.length:  # only what has to wait needs a descriptor of its own
+            self.unsent = UnsentFile(FilePart(part.fd, part.start + sent, part.length - sent))
 
     def send_from(self, fd: int, start: int, length: int) -> int:
         """Send of a file what the client takes now: how many bytes; ClientGoneError."""

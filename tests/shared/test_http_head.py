@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from palatine.codec.http_head import (
     KNOWN,
+    MEMORY_BLOCKS,
     MEMORY_LINE_CHARACTERS,
     MEMORY_LINES,
     Head,
@@ -397,6 +398,43 @@ def test_what_we_accept_another_parser_reads_alike(data: bytes) -> None:
 )
 def test_percent_escapes(quoted: str, plain: str) -> None:
     assert unquote(quoted) == plain
+
+
+LINES = st.lists(
+    st.sampled_from([
+        "Host: h", "Host: other", "Connection: close", "Connection: keep-alive", "Content-Length: 3", "X: y", "x: z",
+        "Transfer-Encoding: chunked", "X_Y: 1", "Expect: 100-continue", "Cookie: a", "broken", " X: y", "Proxy: p",
+    ]),
+    max_size=4,
+)  # fmt: skip
+REQUEST_LINES = st.sampled_from([
+    "GET / HTTP/1.1", "POST /a?b HTTP/1.1", "GET / HTTP/1.0", "GET http://there/x HTTP/1.1", "OPTIONS * HTTP/1.1",
+    "GET  / HTTP/1.1", "GET /%41 HTTP/1.1", "GET / HTTP/2.0",
+])  # fmt: skip
+
+
+def judged(parser: HeadParser, data: bytes) -> Any:
+    try:
+        return parser.parse(data)
+    except HeadError as error:
+        return error.status, str(error)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(REQUEST_LINES, LINES), min_size=1, max_size=6))
+def test_what_a_parser_remembers_changes_no_answer(heads: list[tuple[str, list[str]]]) -> None:
+    old = HeadParser({"SERVER_NAME": "here"})
+    for line, fields in [*heads, *heads, *heads]:  # known lines the second time, a known block the third
+        data = "\r\n".join([line, *fields]).encode()
+        assert judged(old, data) == judged(HeadParser({"SERVER_NAME": "here"}), data)
+
+
+def test_blocks_remembered_are_bounded() -> None:
+    parser = HeadParser({})
+    for number in range(3 * MEMORY_BLOCKS):
+        for _ in range(3):
+            parser.parse(f"GET / HTTP/1.1\r\nHost: h\r\nX-Id: {number}".encode())
+        assert 0 < len(parser._blocks) <= MEMORY_BLOCKS
 
 
 def test_what_a_parser_remembers_is_bounded() -> None:

@@ -1,12 +1,13 @@
 """HTTP/1.x request heads as CGI variables (RFC 9112, RFC 3875). What two servers could read differently is refused.
 
 Plain: workers load this, and it runs once per request. Clients send the same header lines again and again: a line that
-was judged good is remembered as a whole, which costs a fifth of judging it. Nothing else is remembered.
+was judged good is remembered as a whole, which costs a fifth of judging it. So are all header lines of a request, where
+each of them was known already; the request line is judged every time.
 """
 
 import re
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from palatine.errors import ProtocolError
 
@@ -114,18 +115,23 @@ _PLAIN: Final = Head(0, keep_alive=True, expects_continue=False, http11=True)
 #: so that lines that come but once (cookies, request ids) do not stay for ever.
 MEMORY_LINES: Final = 1024
 MEMORY_LINE_CHARACTERS: Final = 512
+#: The same for the header lines of whole requests: half a megabyte with the variables they stand for.
+MEMORY_BLOCKS: Final = 128
+MEMORY_BLOCK_BYTES: Final = 1536
 
 
 class HeadParser:
-    """Parses the heads that come by one listener, whose `variables` (SERVER_NAME ...) every request has.
+    """Parses the heads that come by one listener, whose `variables` (SERVER_NAME, wsgi.version ...) every request has.
 
     Threads may share it: its memory only ever holds what is true.
     """
 
-    __slots__ = ("_length", "_template", "known")
+    __slots__ = ("_blocks", "_judged", "_length", "_template", "known")
 
-    def __init__(self, variables: Mapping[str, str]) -> None:
+    def __init__(self, variables: Mapping[str, Any]) -> None:
         self.known: dict[str, tuple[str, str]] = {}
+        self._blocks: dict[bytes, tuple[dict[str, Any], Head]] = {}
+        self._judged = 0  # how many lines were not known
         self._template = {
             **variables,
             "REQUEST_METHOD": "",
@@ -140,36 +146,51 @@ class HeadParser:
         for number in room:
             del self._template[str(number)]  # a copy keeps the room, and need not grow with its first headers
 
-    def parse(self, data: bytes) -> tuple[dict[str, str], Head]:
+    def parse(self, data: bytes) -> tuple[dict[str, Any], Head]:
         """The CGI variables of the head `data` (without its final empty line) and what a worker must know of it.
 
         Raises HeadError.
         """
-        line, *lines = data.decode("latin-1").split("\r\n")
+        line, end, block = data.partition(b"\r\n")
+        remembered = self._blocks.get(block)
+        if remembered is not None:
+            environ = remembered[0].copy()
+            if not self._request_line(line.decode("latin-1"), environ) and environ["SERVER_PROTOCOL"] == "HTTP/1.1":
+                return environ, remembered[1]
         environ = self._template.copy()
-        authority = self._request_line(line, environ)
-        known = self.known.get
+        authority = self._request_line(line.decode("latin-1"), environ)
+        known, judged = self.known.get, self._judged
+        lines = block.decode("latin-1").split("\r\n") if end else []
         fields = [known(line) or self._judge(line) for line in lines]
         environ.update(fields)
         if len(environ) != self._length + len(fields) or "" in environ:
             environ = self._merged(fields, environ)
+        http11 = environ["SERVER_PROTOCOL"] == "HTTP/1.1"
         if (
             "HTTP_CONNECTION" in environ
             or "CONTENT_LENGTH" in environ
             or "HTTP_TRANSFER_ENCODING" in environ
             or "HTTP_EXPECT" in environ
             or "HTTP_HOST" not in environ
-            or environ["SERVER_PROTOCOL"] != "HTTP/1.1"
+            or not http11
         ):
-            head = _framing(environ, http11=environ["SERVER_PROTOCOL"] == "HTTP/1.1")
+            head = _framing(environ, http11=http11)
         else:
             head = _PLAIN
         if authority:  # RFC 9112 3.2.2: the target's host counts, whatever Host says
             environ["HTTP_HOST"] = authority
+        elif self._judged == judged and http11 and len(block) <= MEMORY_BLOCK_BYTES:
+            self._remember(block, environ, head)
         return environ, head
 
+    def _remember(self, block: bytes, environ: dict[str, Any], head: Head) -> None:
+        """What the header lines of a request of HTTP/1.1 stand for; its request line is another one the next time."""
+        if len(self._blocks) >= MEMORY_BLOCKS:
+            self._blocks.clear()
+        self._blocks[block] = environ.copy(), head
+
     @staticmethod
-    def _request_line(line: str, environ: dict[str, str]) -> str:
+    def _request_line(line: str, environ: dict[str, Any]) -> str:
         """Set the variables of the request line; the authority of an absolute target, else ""."""
         method, _, rest = line.partition(" ")
         target, _, version = rest.partition(" ")
@@ -188,6 +209,7 @@ class HeadParser:
 
     def _judge(self, line: str) -> tuple[str, str]:
         """The CGI variable of a line never seen before, and its value; "" for those that must not reach the app."""
+        self._judged += 1
         found = _FIELD.fullmatch(line)
         if found is None:
             raise HeadError(400, "malformed header field")
@@ -202,7 +224,7 @@ class HeadParser:
             self.known[line] = pair
         return pair
 
-    def _merged(self, fields: list[tuple[str, str]], environ: dict[str, str]) -> dict[str, str]:
+    def _merged(self, fields: list[tuple[str, str]], environ: dict[str, Any]) -> dict[str, Any]:
         """`environ` again, for a head with repeated fields or with some that are dropped."""
         merged = {key: environ[key] for key in self._template}
         for key, value in fields:
@@ -228,7 +250,7 @@ def unquote(path: str) -> str:
     return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), path)
 
 
-def _split_target(method: str, target: str, environ: dict[str, str]) -> str:
+def _split_target(method: str, target: str, environ: dict[str, Any]) -> str:
     """Set PATH_INFO and QUERY_STRING of a target that is no path; the authority of an absolute one, else ""."""
     path, authority = target, ""
     absolute = _ABSOLUTE.match(target)
@@ -253,7 +275,7 @@ def _joined(key: str, first: str, second: str) -> str:
     return f"{first}; {second}" if key == "HTTP_COOKIE" else f"{first}, {second}"
 
 
-def _framing(environ: dict[str, str], *, http11: bool) -> Head:
+def _framing(environ: dict[str, Any], *, http11: bool) -> Head:
     get = environ.get
     if http11 and get("HTTP_HOST") is None:
         raise HeadError(400, "HTTP/1.1 without Host")

@@ -69,4 +69,4 @@ def encode_vars(variables: dict[str, str]) -> bytes:
 
 def vars_size(variables: dict[str, str]) -> int:
     """The bytes `variables` take in a packet: the figure of uWSGI's request line."""
-    return sum(map(len, variables)) + sum(map(len, variables.values())) + 4 * len(variables)
+    return len("".join(variables)) + len("".join(variables.values())) + 4 * len(variables)

@@ -71,8 +71,8 @@ def test_a_slow_reader_holds_no_thread(tmp_path: Path) -> None:
         slow.send(b"GET /large HTTP/1.1\r\nHost: h\r\n\r\n")
         slow.until(b"\r\n\r\n")
         wait_until(lambda: server.counter("requests") == 1, "the end of the request")
-        with server.connect() as client:
-            for _ in range(3):
+        for _ in range(3):  # a connection each: on a busy machine the worker may think itself too busy to keep one
+            with server.connect() as client:
                 assert client.get()[1] == b"small"
         assert slow.until_length(3_500_000) == b"x" * 3_500_000
         assert slow.get()[1] == b"small"

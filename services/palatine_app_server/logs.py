@@ -5,7 +5,6 @@ waits, neither for the link nor for who reads the log: what is too much is dropp
 worker has a pair of its own to the master, so that a storm of one fills nobody else's.
 """
 
-import mmap
 import os
 import socket
 import time
@@ -15,7 +14,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from palatine.codec.alarm_grammar import Prefilter
-from palatine.counters import Segment
+from palatine.counters import Segment, memory
 from palatine_app_server import channel, log_opening
 from palatine_app_server.log_encoders import chain
 from palatine_app_server.log_grammar import Logger
@@ -67,7 +66,7 @@ class Logs:
         # the first is the zygote's and everybody else's
         self._pairs = [_pair() for _ in range(workers + 1)] if settings.log_master else []
         self._request_pairs = [_pair() for _ in range(workers + 1)] if settings.requests_apart else []
-        self._room = _room() if self._pairs or self._request_pairs else None
+        self._room = memory.private(DATAGRAM_BYTES) if self._pairs or self._request_pairs else None
         sinks = [self._log, *self._routing.sinks, *self._request_routing.sinks]
         self._slow = not all(isinstance(sink, FileSink) for sink in sinks)
         #: Kept open for processes that write to the log themselves.
@@ -158,7 +157,7 @@ class Logs:
                 break
             if not size:
                 break
-            take(self._room[:size])
+            take(bytes(self._room[:size]))
         return None if self.waiting or self._slow else QUIET
 
     def _take(self, data: bytes) -> None:
@@ -212,11 +211,6 @@ def _pair() -> _Pair:
     pair = _Pair(*channel.pair())
     pair.reader.setblocking(False)
     return pair
-
-
-def _room() -> mmap.mmap:
-    """Memory for the longest datagram, of which only what has been written to costs anything."""
-    return mmap.mmap(-1, DATAGRAM_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 def _changed_at(path: str) -> int:

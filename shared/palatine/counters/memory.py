@@ -72,3 +72,8 @@ class SharedMemory:
         if self._lock_fd != _CLOSED:
             os.close(self._lock_fd)
             self._lock_fd = _CLOSED
+
+
+def private(size: int) -> memoryview:
+    """`size` bytes for this process alone, of which only what has been written to costs anything; OSError (ENOMEM)."""
+    return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))

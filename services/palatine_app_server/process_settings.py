@@ -59,6 +59,7 @@ class ProcessSettings(NamedTuple):
     titles: TitleSettings = TitleSettings()
     hooks: Mapping[str, tuple[Hook, ...]] = {}
     tracebacker: str = ""  # where each worker's threads can be looked at
+    worker_program: str = ""  # a program that is executed in place of each worker
     worker_override: str = ""  # a script that is run in place of each worker
     auto_reload: int = 0  # seconds
     auto_reload_ignored: tuple[str, ...] = ()
@@ -107,6 +108,7 @@ def read(config: Config) -> ProcessSettings:
         ),
         hooks=_hooks(config),
         tracebacker=settings.text("py-tracebacker", "") or "",
+        worker_program=settings.text("worker-exec", "") or settings.text("worker-exec2", "") or "",
         worker_override=settings.text("python-worker-override", "") or "",
         auto_reload=settings.integer("py-auto-reload", 0),
         auto_reload_ignored=_values(config, "py-auto-reload-ignore"),

@@ -13,6 +13,7 @@ from palatine_app_server import app_loading, channel, hooks, limits, loader, str
 from palatine_app_server.api import Api
 from palatine_app_server.inheritance import Inheritance
 from palatine_app_server.ledger import Ledger
+from palatine_app_server.process_settings import ProcessSettings
 from palatine_app_server.request import WorkerSettings
 from palatine_app_server.settings import AppSettings
 from palatine_app_server.worker import Worker
@@ -90,8 +91,8 @@ def work(worker: int, inheritance: Inheritance, api: Api, app: Any) -> int:
         from palatine_app_server import tracebacker
 
         tracebacker.serve(settings.process.tracebacker, worker)
-    if settings.process.worker_override:
-        return _run_instead(settings.process.worker_override)
+    if settings.process.worker_override or settings.process.worker_program:
+        return _be_another(settings.process, doors.listeners[0].fd)
     return server.run()
 
 
@@ -105,12 +106,35 @@ def _after_request(settings: AppSettings, api: Api) -> tuple[Callable[[], Any], 
     return (*api.after_request_hook(), *map(python_calls.find, names), *reaping)
 
 
+def _be_another(process: ProcessSettings, listener: int) -> int:
+    if process.worker_program:
+        return _execute(process.worker_program, listener)
+    return _run_instead(process.worker_override)
+
+
+def _execute(program: str, listener: int) -> int:
+    """`worker-exec`: a program is the worker, with our first socket as its descriptor 0, blocking, as in uWSGI."""
+    _own_signals()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.set_blocking(listener, True)
+    os.dup2(listener, 0)
+    try:
+        os.execvp(program, [program])  # noqa: S606 - no shell wanted
+    except OSError as error:
+        sys.stderr.write(f"execvp(): {error.strerror}: {program}\n")
+        return exits.FAILURE
+
+
+def _own_signals() -> None:
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGTSTP):
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
 def _run_instead(path: str) -> int:
     """`python-worker-override`: a script is the worker, with `uwsgi.sockets` to accept from and signals of its own."""
     import runpy
 
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGTSTP):
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    _own_signals()
     try:
         runpy.run_path(path, run_name="__main__")
     except OSError as error:

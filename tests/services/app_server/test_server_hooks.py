@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,29 @@ def test_a_vassal_without_an_idle_worker_asks_for_help(programs: Runner) -> None
             server.let("one")
             assert client.rest().endswith(b"ok")
         server.running.wait_for("asking Emperor for reinforcements (overload: 1)...")
+
+
+def test_a_program_may_be_the_worker(programs: Runner) -> None:
+    program = programs.directory / "answer"
+    program.write_text(
+        f"#!{sys.executable}\nimport os, socket\nlistener = socket.socket(fileno=0)\nwhile True:\n"
+        "    client, _ = listener.accept()\n    client.sendall(b'I am %d' % os.getpid())\n    client.close()\n"
+    )
+    program.chmod(0o755)
+    server = AppServer(programs, "--worker-exec", str(program), processes=2)
+    seen = set()
+
+    def everybody_has_answered() -> bool:
+        with socket.create_connection(server.address()) as client:
+            seen.add(int(client.recv(64).removeprefix(b"I am ")))
+        return seen <= set(server.pids())
+
+    assert wait_until(everybody_has_answered, "an answer of the program")
+    os.kill(server.pids()[0], signal.SIGKILL)
+    wait_until(lambda: server.running.output().count("trying respawn") >= 1, "its death")
+    seen.clear()
+    wait_until(everybody_has_answered, "an answer of another")
+    assert server.running.stop(signal.SIGINT) == 0
 
 
 def test_forgotten_children_are_buried(programs: Runner) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from palatine_app_server import build
 from palatine_app_server.clients import Limits, Next
 from palatine_app_server.connection import Connection
 from running import wait_until
@@ -98,6 +99,7 @@ def test_a_slow_reader_that_goes_costs_nothing(tmp_path: Path) -> None:
         wait_until(lambda: not server.worker._reactor.parked, "no connection left")
 
 
+@pytest.mark.skipif(build.compiled(), reason="what is compiled does not ask whether a method was replaced")
 def test_a_fault_in_reading_one_client_ends_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

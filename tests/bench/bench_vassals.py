@@ -26,7 +26,6 @@ def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"ok"]
 """
-KINDS = ("master", "zygote", "worker")
 
 
 def main() -> None:
@@ -55,14 +54,20 @@ def _running(programs: Runner, count: int, *, maps: bool) -> None:
     for port in ports:
         pids = _vassal_of(port)
         sums.append(sum(map(_pss, pids)))
-        for kind, pid in zip(KINDS, pids, strict=False):
+        for kind, pid in _named(pids):
             sizes.setdefault(kind, []).append(_pss(pid))
     for kind, values in sizes.items():
         print(f"{kind:20} {statistics.median(values):8.0f} KiB")
     print(f"{'a vassal':20} {statistics.median(sums):8.0f} KiB, {len(pids)} processes")
     if maps:
-        for kind, pid in zip(KINDS, pids, strict=False):
+        for kind, pid in _named(pids):
             _show_maps(kind, pid)
+
+
+def _named(pids: Sequence[int]) -> list[tuple[str, int]]:
+    """Each with what it is: a vassal's only worker may be its zygote."""
+    kinds = ("master", "worker") if len(pids) == 2 else ("master", "zygote", "worker")
+    return list(zip(kinds, pids, strict=True))
 
 
 def _on_demand(programs: Runner, count: int) -> None:

@@ -1,3 +1,4 @@
+import functools
 import json
 import os
 import signal
@@ -8,9 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import trio
 
-from palatine.cli import main
-from palatine.cli.found import look, pick, runtimes
+from palatine.bus import Request, Role, serve_requests
+from palatine.cli import main, operate_command
+from palatine.cli.found import Found, look, pick, runtimes
 from palatine.cli.text import Paint, columns, counted, duration
 from palatine.counters import Segment
 from palatine.errors import PeerError
@@ -185,3 +188,25 @@ def test_operating_a_daemon(tmp_path: Path) -> None:
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)
+
+
+@pytest.mark.parametrize(("kind", "code", "told"), [("stop", 0, "app: stopped\n"), ("reload", 75, "")])
+def test_who_is_gone_before_it_answers_has_stopped(
+    kind: str, code: int, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(operate_command._SECONDS, "reload", 1.0)
+
+    async def leave(_request: Request) -> None:
+        (tmp_path / "ctl").unlink()
+        await trio.sleep_forever()
+
+    async def ask() -> int:
+        async with trio.open_nursery() as nursery:
+            handlers = {kind: (Role.VIEWER, leave)}
+            serve = functools.partial(serve_requests, tmp_path / "ctl", handlers, role_of=lambda *_: Role.VIEWER)
+            await nursery.start(serve)
+            answered = await operate_command.ask_all(kind, {}, [Found("instance", "app", tmp_path, "ready")])
+            nursery.cancel_scope.cancel()
+        return answered
+
+    assert (trio.run(ask), capsys.readouterr().out) == (code, told)

@@ -19,6 +19,9 @@ _ABOUT: Final = {
 }
 #: A reload answers when the new generation serves or has failed.
 _SECONDS: Final = {"reload": 120.0}
+_LOOK_SECONDS: Final = 0.1
+#: Its answer may be on the way when its place is gone.
+_LAST_WORDS_SECONDS: Final = 0.5
 
 
 def main(name: str, words: list[str]) -> int:
@@ -65,11 +68,10 @@ async def ask_all(kind: str, body: Any, things: Sequence[Found]) -> int:
     codes: list[int] = []
 
     async def ask(thing: Found) -> None:
-        try:
-            answer = await request(thing.ctl, kind, body, timeout=_SECONDS.get(kind, 10.0))
-        except PalatineError as error:
-            sys.stderr.write(f"{thing.name}: {error}\n")
-            codes.append(error.exit_status)
+        answer = await _answer(thing, kind, body)
+        if isinstance(answer, PalatineError):
+            sys.stderr.write(f"{thing.name}: {answer}\n")
+            codes.append(answer.exit_status)
         else:
             sys.stdout.write(f"{thing.name}: {_told(answer)}\n")
 
@@ -77,6 +79,33 @@ async def ask_all(kind: str, body: Any, things: Sequence[Found]) -> int:
         for thing in things:
             nursery.start_soon(ask, thing)
     return codes[0] if codes else OK
+
+
+async def _answer(thing: Found, kind: str, body: Any) -> Any:
+    """What it answers, or why it does not. Who stops may be gone before it could say so, which says it as well."""
+    answers: list[Any] = []
+
+    async def ask() -> None:
+        try:
+            answers.append(await request(thing.ctl, kind, body, timeout=_SECONDS.get(kind, 10.0)))
+        except PalatineError as error:
+            answers.append(error)
+        nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        if kind == "stop":
+            await _gone(thing)
+            nursery.cancel_scope.cancel()
+    return answers[0] if answers else {"stopped": True}
+
+
+async def _gone(thing: Found) -> None:
+    """Wait until its place is no more, as at an end that was asked for; what was killed leaves it."""
+    await trio.sleep(_LOOK_SECONDS)
+    while thing.ctl.exists():  # noqa: ASYNC110 - another process's file sets no event of ours
+        await trio.sleep(_LOOK_SECONDS)
+    await trio.sleep(_LAST_WORDS_SECONDS)
 
 
 def _told(answer: Any) -> str:

@@ -21,7 +21,7 @@ VIOLATIONS = {
     "segments": ("services/palatine_stats_exporter/__init__.py", "import mmap"),
     "bus": ("services/palatine_alarm_daemon/__init__.py", "import zmq"),
     "asyncio": ("services/palatine_emperor/__init__.py", "import asyncio"),
-    "policies": ("services/palatine_app_server/reload_policy.py", "import time"),
+    "policies": ("services/palatine_app_server/supervision/reload_policy.py", "import time"),
 }
 
 
@@ -68,7 +68,7 @@ def test_every_policy_module_is_behind_the_wall() -> None:
 def test_what_the_app_meets_is_its_own() -> None:
     """Importing everything a worker runs loads nothing from site-packages but palatine itself."""
     code = (
-        "import sys; import palatine_app_server.__main__, palatine_app_server.zygote;"
+        "import sys; import palatine_app_server.__main__, palatine_app_server.supervision.zygote;"
         "print([n for n, m in sys.modules.items() if 'site-packages' in (getattr(m, '__file__', '') or '')"
         " and not n.startswith(('palatine', '_palatine', '__editable__', '_distutils_hack'))])"
     )

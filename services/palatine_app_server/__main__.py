@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; `argv` without the program's name."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] == "--keeper":
-        from palatine_app_server import keeper
+        from palatine_app_server.keeping import keeper
 
         return keeper.main(words[1:])
     if words in (["--help"], ["-h"], ["--manual"]):

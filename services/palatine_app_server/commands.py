@@ -15,8 +15,8 @@ from palatine.codec import uwsgi_packet
 from palatine.codec.uwsgi_packet import PacketHeader
 from palatine.config.readers import default_readers
 from palatine.errors import PeerError
-from palatine_app_server import build
 from palatine_app_server.connect_and_read import connect_and_read, connected
+from palatine_app_server.serving import build
 
 #: Options that name a pidfile, and what the master of that pid is sent.
 _SIGNALS: Final = {"reload": signal.SIGHUP, "stop": signal.SIGINT, "pause": signal.SIGTSTP}
@@ -73,7 +73,9 @@ def _talk(read: config.Config, environ: Mapping[str, str], cwd: str) -> int | No
 
 def _try_import(read: config.Config, module: str) -> int:
     """Whether a module can be imported where the app would be; this process is none that serves."""
-    from palatine_app_server import app_settings, last_words, loader
+    from palatine_app_server.config import app_settings
+    from palatine_app_server.serving import loader
+    from palatine_app_server.system import last_words
 
     try:
         loader.prepare_path(app_settings.read(read))
@@ -106,7 +108,7 @@ def _list(title: str, end: str, names: Callable[[], Iterator[str]]) -> None:
 
 
 def _loggers() -> Iterator[str]:
-    from palatine_app_server.log_settings import PLUGINS
+    from palatine_app_server.config.log_settings import PLUGINS
 
     yield from sorted(PLUGINS)
 
@@ -118,13 +120,13 @@ def _alarms() -> Iterator[str]:
 
 
 def _algorithms() -> Iterator[str]:
-    from palatine_app_server.cheaper_policy import ALGORITHMS
+    from palatine_app_server.supervision.cheaper_policy import ALGORITHMS
 
     yield from ALGORITHMS
 
 
 def _routers() -> Iterator[str]:
-    from palatine_app_server.route_grammar import ACTIONS
+    from palatine_app_server.routing.route_grammar import ACTIONS
 
     yield from ACTIONS
 

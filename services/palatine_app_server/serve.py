@@ -14,20 +14,14 @@ from palatine.codec import emperor_pipe
 from palatine.config.effects import NOT_YET, REFUSED
 from palatine.config.show import resolved, show
 from palatine.errors import ConfigError, PalatineError
-from palatine_app_server import (
-    background,
-    commands,
-    gates,
-    instance,
-    master,
-    settings,
-    socket_settings,
-    sockets,
-    succession,
-)
-from palatine_app_server.socket_settings import SocketWish
-from palatine_app_server.succession import Words
-from palatine_app_server.vassal import EmperorPipe
+from palatine_app_server import commands
+from palatine_app_server.config import settings, socket_settings
+from palatine_app_server.config.socket_settings import SocketWish
+from palatine_app_server.orders.vassal import EmperorPipe
+from palatine_app_server.starting import gates
+from palatine_app_server.supervision import master, succession
+from palatine_app_server.supervision.succession import Words
+from palatine_app_server.system import background, instance, sockets
 
 
 class NoSocketError(PalatineError):
@@ -118,7 +112,7 @@ def _serve(words: Words, read: config.Config) -> int:
 
 def _write_zabbix_template(path: str, wanted: settings.AppSettings) -> None:
     from palatine_app_server import zabbix_template
-    from palatine_app_server.commons import metric_table
+    from palatine_app_server.sharing.commons import metric_table
 
     table = metric_table(wanted)
     zabbix_template.write(path, table.rows if table else ())

@@ -14,7 +14,7 @@ import trio
 from palatine_emperor.settings import Settings
 from palatine_emperor.stop_hook import HOOK_SECONDS
 
-_PROGRAM: Final = (sys.executable, "-P", "-m", "palatine_app_server.hook_program")
+_PROGRAM: Final = (sys.executable, "-P", "-m", "palatine_app_server.starting.hook_program")
 
 
 def as_vassal(settings: Settings) -> tuple[str, ...]:

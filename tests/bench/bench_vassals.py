@@ -143,7 +143,9 @@ def _keepers(emperor: int) -> Sequence[int]:
             words = (directory / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if int(directory.name) > emperor and (b"--keeper" in words or b"palatine_app_server.link_server" in words):
+        if int(directory.name) > emperor and (
+            b"--keeper" in words or b"palatine_app_server.linking.link_server" in words
+        ):
             found.append(int(directory.name))
     return found
 

@@ -20,8 +20,8 @@ import pytest
 from palatine.codec import uwsgi_packet
 from palatine.codec.http_head import HeadError
 from palatine.errors import ProtocolError
-from palatine_app_server.clients import Limits, Listener, Next
-from palatine_app_server.connection import Connection
+from palatine_app_server.serving.clients import Limits, Listener, Next
+from palatine_app_server.serving.connection import Connection
 from worker_inside import echo, inside, packet
 
 SEED = int(os.environ.get("PALATINE_FUZZ_SEED", "20250"))

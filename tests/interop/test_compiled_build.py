@@ -58,7 +58,7 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_it_says_what_it_is(python: str) -> None:
     assert " compiled (uWSGI" in run(python, "-m", "palatine_app_server", "--version").stdout
-    where = "import palatine_app_server.reactor as reactor; print(reactor.__file__)"
+    where = "import palatine_app_server.serving.reactor as reactor; print(reactor.__file__)"
     assert run(python, "-P", "-c", where).stdout.strip().endswith(".so")
 
 

@@ -11,8 +11,8 @@ import pytest
 from palatine.config.effects import IMPLEMENTED, NO_EFFECT, NOT_YET, REFUSED, VERDICTS, Effects
 from palatine.config.reference import counts, page
 from palatine.config.table import OWN, Table
-from palatine_app_server import route_grammar
-from palatine_app_server.hooks import CALL_MOMENTS, EXEC_MOMENTS, MOMENTS, MOUNT_MOMENTS
+from palatine_app_server.routing import route_grammar
+from palatine_app_server.starting.hooks import CALL_MOMENTS, EXEC_MOMENTS, MOMENTS, MOUNT_MOMENTS
 from palatine_emperor.settings import Settings
 
 ROOT = Path(__file__).parents[2]

@@ -13,11 +13,11 @@ from palatine.codec import uwsgi_packet
 from palatine.codec.uwsgi_packet import PacketHeader
 from palatine.counters import Segment
 from palatine.schema import INSTANCE
-from palatine_app_server.clients import Limits, Listener
-from palatine_app_server.ledger import Ledger
-from palatine_app_server.request import WorkerSettings, WsgiApp
-from palatine_app_server.request_log import RequestLogSettings
-from palatine_app_server.worker import Doors, Worker
+from palatine_app_server.log.request_log import RequestLogSettings
+from palatine_app_server.serving.clients import Limits, Listener
+from palatine_app_server.serving.ledger import Ledger
+from palatine_app_server.serving.request import WorkerSettings, WsgiApp
+from palatine_app_server.serving.worker import Doors, Worker
 from running import wait_until
 
 #: A client gives up after this long: a test that hangs fails instead.

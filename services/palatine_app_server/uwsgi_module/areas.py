@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from palatine_app_server.stores import Area
+from palatine_app_server.sharing.stores import Area
 
 #: Names of uWSGI's functions and the numbers they read and write, in the machine's byte order.
 _NUMBERS = {"8": "b", "byte": "b", "16": "h", "32": "i", "64": "q", "long": "q"}

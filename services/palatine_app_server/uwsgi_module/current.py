@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from palatine.counters import Segment
-from palatine_app_server.file_wrapper import FileWrapper
-from palatine_app_server.http_settings import WebsocketSettings
-from palatine_app_server.request import Core
+from palatine_app_server.config.http_settings import WebsocketSettings
+from palatine_app_server.serving.file_wrapper import FileWrapper
+from palatine_app_server.serving.request import Core
 from palatine_app_server.uwsgi_module import arguments
 from palatine_app_server.uwsgi_module.seat import Seat
 

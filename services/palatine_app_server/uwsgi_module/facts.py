@@ -8,7 +8,8 @@ from typing import Any, Final
 from palatine.codec.uwsgi_packet import HEADER_BYTES, parse_header
 from palatine.counters import Segment, SegmentView
 from palatine.errors import ProtocolError
-from palatine_app_server import linux, spool
+from palatine_app_server.sharing import spool
+from palatine_app_server.system import linux
 from palatine_app_server.uwsgi_module import arguments
 from palatine_app_server.uwsgi_module.seat import Seat
 

@@ -10,7 +10,7 @@ from palatine.schema import U64
 from palatine_app_server.uwsgi_module import arguments
 
 if TYPE_CHECKING:  # loaded only where metrics are on
-    from palatine_app_server.metric_table import MetricTable
+    from palatine_app_server.sharing.metric_table import MetricTable
 
 LOCK_SECONDS: Final = 5.0
 

@@ -3,8 +3,8 @@
 import sys
 from typing import Any
 
-from palatine_app_server.last_words import print_exc
-from palatine_app_server.mule_queues import ANY, MuleQueues
+from palatine_app_server.sharing.mule_queues import ANY, MuleQueues
+from palatine_app_server.system.last_words import print_exc
 from palatine_app_server.uwsgi_module import arguments
 from palatine_app_server.uwsgi_module.seat import Seat
 

@@ -4,12 +4,12 @@ import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from palatine_app_server import channel
-from palatine_app_server.request import Core
+from palatine_app_server.serving.request import Core
+from palatine_app_server.system import channel
 
 if TYPE_CHECKING:  # loaded only where there are mules or spoolers
-    from palatine_app_server.aide import Aide
-    from palatine_app_server.mule import Mule
+    from palatine_app_server.crews.aide import Aide
+    from palatine_app_server.crews.mule import Mule
 
 
 class Seat:

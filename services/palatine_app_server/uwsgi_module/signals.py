@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from palatine.codec.uwsgi_packet import HEADER_BYTES, PacketHeader, encode_header, parse_header
-from palatine_app_server import mule_queues
-from palatine_app_server.last_words import print_exc
+from palatine_app_server.sharing import mule_queues
+from palatine_app_server.system.last_words import print_exc
 from palatine_app_server.uwsgi_module import arguments
 from palatine_app_server.uwsgi_module.seat import Seat
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from palatine.counters import Segment
 from palatine.errors import ProtocolError
-from palatine_app_server import spool
+from palatine_app_server.sharing import spool
 from palatine_app_server.uwsgi_module import arguments
 from palatine_app_server.uwsgi_module.seat import Seat
 

@@ -2,7 +2,15 @@
 
 import pytest
 
-from palatine_app_server.cheaper_policy import ALGORITHMS, BusynessSettings, CheaperSettings, Seen, State, View, decide
+from palatine_app_server.supervision.cheaper_policy import (
+    ALGORITHMS,
+    BusynessSettings,
+    CheaperSettings,
+    Seen,
+    State,
+    View,
+    decide,
+)
 
 
 def view(busy: int, idle: int, *, now: float = 0.0, processes: int = 8, backlog: int = 0, rss: int = 0) -> View:

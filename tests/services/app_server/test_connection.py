@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from palatine.codec.http_head import HeadError
-from palatine_app_server.clients import ClientGoneError, Limits, Listener, Next
-from palatine_app_server.connection import LINGER_SECONDS, Connection, unnamed_file
-from palatine_app_server.sending import UNSENT_BYTES
+from palatine_app_server.serving.clients import ClientGoneError, Limits, Listener, Next
+from palatine_app_server.serving.connection import LINGER_SECONDS, Connection, unnamed_file
+from palatine_app_server.serving.sending import UNSENT_BYTES
 
 LIMITS = Limits(
     head_bytes=200, body_bytes=0, body_memory_bytes=10, read_seconds=4.0, write_seconds=0.2, idle_seconds=30.0

@@ -2,7 +2,7 @@
 
 import signal
 
-from palatine_app_server.crew_policy import (
+from palatine_app_server.crews.crew_policy import (
     HARAKIRI_GRACE_SECONDS,
     START_SECONDS,
     Action,

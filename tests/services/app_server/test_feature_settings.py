@@ -6,10 +6,11 @@ import pytest
 
 from palatine import config
 from palatine.errors import ConfigError
-from palatine_app_server import feature_settings, stores
-from palatine_app_server.feature_settings import AreaSettings, CacheSettings, CronJob, Features, QueueSettings
-from palatine_app_server.schedule_policy import CronTime, Timer
-from palatine_app_server.signals_table import Farm
+from palatine_app_server.config import feature_settings
+from palatine_app_server.config.feature_settings import AreaSettings, CacheSettings, CronJob, Features, QueueSettings
+from palatine_app_server.scheduling.schedule_policy import CronTime, Timer
+from palatine_app_server.sharing import stores
+from palatine_app_server.sharing.signals_table import Farm
 
 
 def read(*words: str) -> Features:

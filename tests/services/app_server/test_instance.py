@@ -14,12 +14,12 @@ import pytest
 from palatine.counters import Segment
 from palatine.errors import AlreadyRunningError, ConfigError
 from palatine.schema import INSTANCE
-from palatine_app_server import instance
-from palatine_app_server.instance import Place
+from palatine_app_server.system import instance
+from palatine_app_server.system.instance import Place
 
 SETTLE = """
 import sys
-from palatine_app_server import instance
+from palatine_app_server.system import instance
 place = instance.settle(sys.argv[1], sys.argv[2], may_be_private=sys.argv[3] == "private", identity=sys.argv[4])
 (place.directory / "seg").touch()
 print(place.directory, place.after_crash, flush=True)

@@ -42,7 +42,7 @@ T = TypeVar("T")
 HERE = Path(__file__).parent
 PROGRAM = (
     "import sys; sys.path.insert(0, sys.argv.pop(1)); import keeper_stand_in;"
-    "from palatine_app_server import keeper; sys.exit(keeper.main(sys.argv[1:], keeper_stand_in.serve))"
+    "from palatine_app_server.keeping import keeper; sys.exit(keeper.main(sys.argv[1:], keeper_stand_in.serve))"
 )
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from palatine.counters import Segment, SegmentView
 from palatine.schema import DURATION_BOUNDS_US, DURATION_FIELDS, INSTANCE
-from palatine_app_server.ledger import Ledger
+from palatine_app_server.serving.ledger import Ledger
 from running import wait_until
 from worker_inside import hello, inside
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from palatine.errors import ConfigError
-from palatine_app_server import log_encoders, log_grammar
-from palatine_app_server.log_grammar import Encoder, Logger, Variable
-from palatine_app_server.log_routing import Routing, Rules
-from palatine_app_server.request_log import Notes, RequestLog, RequestLogSettings, Served
+from palatine_app_server.log import log_encoders, log_grammar
+from palatine_app_server.log.log_grammar import Encoder, Logger, Variable
+from palatine_app_server.log.log_routing import Routing, Rules
+from palatine_app_server.log.request_log import Notes, RequestLog, RequestLogSettings, Served
 
 ENVIRON = {
     "REQUEST_METHOD": "GET", "REQUEST_URI": "/a?b=c", "SERVER_PROTOCOL": "HTTP/1.1", "HTTP_HOST": "h:1",

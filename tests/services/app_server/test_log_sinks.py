@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from palatine.errors import ConfigError
-from palatine_app_server import log_opening, log_sinks
-from palatine_app_server.log_grammar import parse_logger
-from palatine_app_server.log_settings import LogSettings
-from palatine_app_server.log_sinks import FileSink, ProgramSink, Sink, StreamSink
+from palatine_app_server.config.log_settings import LogSettings
+from palatine_app_server.log import log_opening, log_sinks
+from palatine_app_server.log.log_grammar import parse_logger
+from palatine_app_server.log.log_sinks import FileSink, ProgramSink, Sink, StreamSink
 from running import wait_until
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from palatine.errors import ConfigError
-from palatine_app_server.header_edits import HeaderEdits, parse_header
-from palatine_app_server.mounts import NOBODY, Choice, Mounts
+from palatine_app_server.serving.header_edits import HeaderEdits, parse_header
+from palatine_app_server.serving.mounts import NOBODY, Choice, Mounts
 
 POINTS = ("", "/a", "/a/b", "/c/")
 

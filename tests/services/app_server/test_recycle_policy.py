@@ -2,7 +2,14 @@
 
 import pytest
 
-from palatine_app_server.recycle_policy import Memory, RecycleSettings, after_request, is_evil, is_monitored, jittered
+from palatine_app_server.supervision.recycle_policy import (
+    Memory,
+    RecycleSettings,
+    after_request,
+    is_evil,
+    is_monitored,
+    jittered,
+)
 
 MEGABYTE = 1 << 20
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from palatine_app_server.settings import AppSettings
-from palatine_app_server.succession import _GENERATIONAL
+from palatine_app_server.config.settings import AppSettings
+from palatine_app_server.supervision.succession import _GENERATIONAL
 from running import Runner, Running, children, free_port, get, wait_until
 
 APP = """

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palatine_app_server.reload_policy import Do, Event, Stage, State, decide
+from palatine_app_server.supervision.reload_policy import Do, Event, Stage, State, decide
 
 NEW = State()
 FIRST_LOADING = State(0, 1, Stage.LOADING, 1)

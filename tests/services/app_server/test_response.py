@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from palatine_app_server.clients import ClientGoneError
-from palatine_app_server.file_wrapper import FileWrapper
-from palatine_app_server.response import Response, ResponseError, http_date
+from palatine_app_server.serving.clients import ClientGoneError
+from palatine_app_server.serving.file_wrapper import FileWrapper
+from palatine_app_server.serving.response import Response, ResponseError, http_date
 
 DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
 PLAIN = [("Content-Type", "text/plain")]

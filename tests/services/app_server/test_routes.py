@@ -3,11 +3,11 @@
 import pytest
 
 from palatine.errors import ConfigError
-from palatine_app_server import body_transforms, route_extras
-from palatine_app_server.route_grammar import OPTIONS, Line, Routes, parse, parse_rule
-from palatine_app_server.route_policy import End, Walk
-from palatine_app_server.route_steps import Effect, Reply
-from palatine_app_server.upstream_address import Upstream
+from palatine_app_server.routing import body_transforms, route_extras
+from palatine_app_server.routing.route_grammar import OPTIONS, Line, Routes, parse, parse_rule
+from palatine_app_server.routing.route_policy import End, Walk
+from palatine_app_server.routing.route_steps import Effect, Reply
+from palatine_app_server.routing.upstream_address import Upstream
 
 ENVIRON = {
     "REQUEST_METHOD": "GET", "PATH_INFO": "/foo/bar", "QUERY_STRING": "a=1&b=two", "REQUEST_URI": "/foo/bar?a=1&b=two",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from palatine_app_server.schedule_policy import Armed, CronTime, Moment, Timer, arm, fire, matches
+from palatine_app_server.scheduling.schedule_policy import Armed, CronTime, Moment, Timer, arm, fire, matches
 
 SUNDAY = Moment(30, 12, 15, 11, 0)
 ANY = CronTime(-1, -1, -1, -1, -1)

@@ -11,7 +11,7 @@ import pytest
 
 from api_app import PROBE
 from app_server import AppServer, alive
-from palatine_app_server.api import VERSION
+from palatine_app_server.uwsgi_module.api import VERSION
 from running import Runner, free_port, get, wait_until
 
 #: Calls whose result, or kind of exception, must be the real one's. LATER: those a call before has changed.

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app_server import AppServer, alive, for_everybody
-from palatine_app_server.attached_policy import Wait, after_end
+from palatine_app_server.supervision.attached_policy import Wait, after_end
 from running import Runner, free_port, get, run, wait_until
 
 

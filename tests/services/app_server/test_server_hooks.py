@@ -13,7 +13,8 @@ from app_server import AppServer
 from palatine.codec import emperor_pipe
 from palatine.config import load
 from palatine.errors import ConfigError
-from palatine_app_server import filesystems, hooks, process_settings
+from palatine_app_server.config import process_settings
+from palatine_app_server.starting import filesystems, hooks
 from running import Runner, wait_until
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")

@@ -81,7 +81,7 @@ def test_a_readable_descriptor_raises_an_alarm(programs: Runner) -> None:
 
 STILLBORN = """
 import os, pathlib
-from palatine_app_server import linux
+from palatine_app_server.system import linux
 
 born = pathlib.Path(HERE, "born")
 die_with_parent = linux.die_with_parent

@@ -11,8 +11,9 @@ from app_server import AppServer
 from palatine import config
 from palatine.counters import SegmentView
 from palatine.errors import ConfigError
-from palatine_app_server import metric_settings, metric_table
-from palatine_app_server.metric_settings import ALIAS, Metric, MetricsSettings, Threshold
+from palatine_app_server.config import metric_settings
+from palatine_app_server.config.metric_settings import ALIAS, Metric, MetricsSettings, Threshold
+from palatine_app_server.sharing import metric_table
 from running import Runner, free_port, run, wait_until
 
 
@@ -177,7 +178,7 @@ def test_thresholds_and_files(programs: Runner) -> None:
 
 
 def test_a_file_that_is_none(tmp_path: Path) -> None:
-    from palatine_app_server.metrics import _of_file
+    from palatine_app_server.sharing.metrics import _of_file
 
     path = tmp_path / "f"
     assert _of_file(Metric("x", file=str(path))) == 0

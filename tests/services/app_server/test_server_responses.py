@@ -10,7 +10,7 @@ import pytest
 from app_server import AppServer
 from palatine import config
 from palatine.errors import ConfigError
-from palatine_app_server import settings
+from palatine_app_server.config import settings
 from running import Runner, run
 from worker_inside import packet
 

@@ -9,8 +9,8 @@ import pytest
 from app_server import AppServer
 from palatine import config
 from palatine.errors import ConfigError
-from palatine_app_server import settings
-from palatine_app_server.tls_settings import NamedCertificate
+from palatine_app_server.config import settings
+from palatine_app_server.config.tls_settings import NamedCertificate
 from running import Runner, free_port, run
 from secure import PROXY_V2, Certificates, wrapped
 

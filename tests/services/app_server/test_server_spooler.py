@@ -9,7 +9,7 @@ import pytest
 
 from api_app import CALLING_APP, call, events, wait_event
 from app_server import AppServer, alive
-from palatine_app_server.spool import Task, Writer
+from palatine_app_server.sharing.spool import Task, Writer
 from running import Runner, wait_until
 
 APP = (

@@ -14,8 +14,9 @@ import pytest
 from app_server import AppServer, for_everybody
 from palatine.config import load
 from palatine.errors import ConfigError
-from palatine_app_server import gates, limits, start_settings
-from palatine_app_server.gates import Gate, GateError, Lock
+from palatine_app_server.config import start_settings
+from palatine_app_server.starting import gates, limits
+from palatine_app_server.starting.gates import Gate, GateError, Lock
 from running import Runner, wait_until
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has namespaces, capabilities and other users")

@@ -15,7 +15,7 @@ from app_server import AppServer
 from palatine import config
 from palatine.codec import http_upstream
 from palatine.errors import ConfigError, ProtocolError
-from palatine_app_server import front_settings
+from palatine_app_server.config import front_settings
 from running import Runner, run
 
 APP = """

@@ -10,8 +10,9 @@ import pytest
 
 from palatine import config
 from palatine.errors import ConfigError
-from palatine_app_server import socket_settings, sockets
-from palatine_app_server.socket_settings import SocketSettings, SocketWish
+from palatine_app_server.config import socket_settings
+from palatine_app_server.config.socket_settings import SocketSettings, SocketWish
+from palatine_app_server.system import sockets
 from running import Runner, run, wait_until
 from worker_inside import Client
 

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from palatine.errors import ConfigError
-from palatine_app_server import foundation, sockets
-from palatine_app_server.socket_settings import SocketSettings, SocketWish
-from palatine_app_server.sockets import BindError
+from palatine_app_server.config.socket_settings import SocketSettings, SocketWish
+from palatine_app_server.supervision import foundation
+from palatine_app_server.system import sockets
+from palatine_app_server.system.sockets import BindError
 
 
 def reach(family: int, address: object) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from palatine.errors import ProtocolError
-from palatine_app_server.spool import Task, Writer, claim, decode, encode, entries, read, variables_of
+from palatine_app_server.sharing.spool import Task, Writer, claim, decode, encode, entries, read, variables_of
 
 TABLE = [
     (Task({}, b""), b"\x11\x00\x00\x00"),

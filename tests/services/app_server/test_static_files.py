@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from palatine_app_server import http_ranges, mime_types
-from palatine_app_server.http_ranges import Slice
-from palatine_app_server.static_files import Answer, StaticFiles
-from palatine_app_server.static_settings import Expiry, StaticSettings
+from palatine_app_server.config.static_settings import Expiry, StaticSettings
+from palatine_app_server.serving import http_ranges, mime_types
+from palatine_app_server.serving.http_ranges import Slice
+from palatine_app_server.serving.static_files import Answer, StaticFiles
 
 NOW = 1_800_000_000.0
 MTIME = 1_700_000_000

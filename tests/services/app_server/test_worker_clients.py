@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from palatine_app_server import build
-from palatine_app_server.clients import Limits, Next
-from palatine_app_server.connection import Connection
+from palatine_app_server.serving import build
+from palatine_app_server.serving.clients import Limits, Next
+from palatine_app_server.serving.connection import Connection
 from running import wait_until
 from worker_inside import QUICK, Inside, echo, hello, inside
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from palatine_app_server.clients import Limits
+from palatine_app_server.serving.clients import Limits
 from worker_inside import Inside, echo, inside
 
 SMALL = Limits(head_bytes=1000, body_bytes=100, body_memory_bytes=50, read_seconds=0.5, write_seconds=1.0)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palatine_app_server.worker_policy import (
+from palatine_app_server.supervision.worker_policy import (
     HARAKIRI_GRACE_SECONDS,
     RESPAWN_DELAYS,
     START_SECONDS,

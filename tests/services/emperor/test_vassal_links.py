@@ -54,7 +54,7 @@ def test_links_come_from_one_warm_sibling(realm: Realm) -> None:
     links = [link_of(realm, f"v{number}.ini") for number in (0, 1)]
     sibling = {int(status(link, "PPid")[0]) for link in links}
     assert len(sibling) == 1
-    assert program(next(iter(sibling))) == "palatine_app_server.link_server"
+    assert program(next(iter(sibling))) == "palatine_app_server.linking.link_server"
     answer = trio.run(request, realm.runtime / "i/v0.ini/ctl", "ping")
     assert answer["pid"] == masters[0]
     kill_and_wait(links[0])
@@ -66,9 +66,9 @@ def test_links_come_from_one_warm_sibling(realm: Realm) -> None:
         kill_and_wait(int(status(executed, "PPid")[0]))
         kill_and_wait(executed)
         executed = link_of(realm, "v0.ini", other_than=executed)
-        if program(executed) == "palatine_app_server.link":
+        if program(executed) == "palatine_app_server.linking.link":
             break
-    assert program(executed) == "palatine_app_server.link"
+    assert program(executed) == "palatine_app_server.linking.link"
     assert int(status(executed, "PPid")[0]) == masters[0]
     assert [master_of(port) for port in ports] == masters
     assert Path(f"/proc/{links[1]}").exists()  # links outlive the sibling
@@ -95,7 +95,7 @@ def test_a_link_has_its_masters_rights_and_no_groups(open_realm: Realm) -> None:
     open_realm.start(python=anyones_python()[0], PYTHONPATH=import_path())
     master = master_of(port)
     link = link_of(open_realm, "tenant.ini")
-    assert program(int(status(link, "PPid")[0])) == "palatine_app_server.link_server"
+    assert program(int(status(link, "PPid")[0])) == "palatine_app_server.linking.link_server"
     assert status(link, "Uid") == status(master, "Uid") == ["65534"] * 4
     assert status(link, "Gid") == ["65534"] * 4
     assert status(link, "Groups") == ["65534"]
@@ -123,5 +123,5 @@ def test_links_that_are_wanted_at_once_wait_for_the_sibling(realm: Realm) -> Non
         realm.vassal(f"v{number}.ini", free_port(), alarm="keep log:kept", log_alarm="keep ^TERRIBLE")
     realm.start()
     for number in range(3):
-        assert program(link_of(realm, f"v{number}.ini")) == "palatine_app_server.link_server"
+        assert program(link_of(realm, f"v{number}.ini")) == "palatine_app_server.linking.link_server"
     assert "link was killed" not in realm.log()

@@ -1,0 +1,1 @@
+"""What a config asks of an instance, as frozen values: read and checked before anything is bound."""

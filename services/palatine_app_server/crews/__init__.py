@@ -1,0 +1,1 @@
+"""Mules and spoolers, from their fork to their end."""

@@ -1,0 +1,1 @@
+"""The keeper: fork server, parent and reaper of all vassals."""

@@ -1,0 +1,1 @@
+"""Log lines: their formats, where they go, and the request log."""

@@ -1,0 +1,1 @@
+"""uWSGI's internal routing: rules, conditions, actions."""

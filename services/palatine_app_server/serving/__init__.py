@@ -1,0 +1,1 @@
+"""What a worker does: connections, requests, responses, the app and static files."""

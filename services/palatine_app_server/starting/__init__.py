@@ -1,0 +1,1 @@
+"""What happens before the first request: locks, waits, limits, jails, rights, hooks."""

@@ -1,0 +1,1 @@
+"""The master and what it looks after: zygotes, workers, attached daemons, reloads, harakiri."""

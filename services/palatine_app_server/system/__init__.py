@@ -1,0 +1,1 @@
+"""Kernel and plumbing: sockets, the event loop and its parts, channels, directories, titles."""

@@ -178,6 +178,7 @@ def test_operating_a_daemon(tmp_path: Path) -> None:
             )
             assert run("reload", "snmp-agent").stdout == "snmp-agent: reloaded, reloads 1\n"
             assert run("log-level", "debug", "--all").stdout == "snmp-agent: level debug, before info\n"
+            assert run("log-level", "snmp-agent", "info").stdout == "snmp-agent: level info, before debug\n"
             unknown = run("vassal", "list")
             assert (unknown.returncode, unknown.stderr[:40]) == (69, "palatine vassal: no 'emperor' runs here;")
             refused = run("alarm", "list")

@@ -60,8 +60,8 @@ def test_what_is_not_there_is_refused(folder: str | None, configs: list[str]) ->
 class Up:
     """A running `palatine up`."""
 
-    def __init__(self, tmp_path: Path, *words: str) -> None:
-        self.runtime, self.state = tmp_path / "run", tmp_path / "state"
+    def __init__(self, tmp_path: Path, *words: str, runtime: str = "run") -> None:
+        self.runtime, self.state = tmp_path / runtime, tmp_path / "state"
         self.state.mkdir(exist_ok=True)
         command = [sys.executable, "-m", "palatine.cli", "up", "--runtime-dir", str(self.runtime)]
         command += ["--state-dir", str(self.state), *words]
@@ -160,9 +160,10 @@ def test_a_killed_parent_leaves_nobody_and_the_next_one_clears_up(up: Up, tmp_pa
     assert following.end() == 0
 
 
-def test_a_second_one_is_refused(up: Up, tmp_path: Path, demo: Path) -> None:
+@pytest.mark.parametrize("runtime", ["run", "elsewhere"])
+def test_a_second_one_is_refused(up: Up, tmp_path: Path, demo: Path, runtime: str) -> None:
     up.until("everything is up")
-    second = Up(tmp_path, "--demo", str(demo))
+    second = Up(tmp_path, "--demo", str(demo), runtime=runtime)
     assert second.end() == 75
     assert f"runs here already (pid {up.process.pid}" in "".join(second.seen)
 

@@ -170,7 +170,7 @@ function show() {
   for (const element of document.querySelectorAll("[data-total]")) set(element, totals[element.dataset.total]);
   for (const element of document.querySelectorAll('[data-only="vassals"]')) element.hidden = !held.length;
   for (const element of document.querySelectorAll('[data-only="alarms"]')) element.hidden = !raised.length;
-  $("empty").hidden = all.length + lost.length > 0;
+  $("empty").hidden = !now || all.length + lost.length > 0;
   $("instances").hidden = all.length + lost.length === 0;
   vassals.show(held.filter((one) => wanted(one.id, one.state)));
   alarms.show(raised.filter((one) => wanted(one.alarm, one.instance)));

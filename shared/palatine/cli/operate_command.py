@@ -17,6 +17,7 @@ _ABOUT: Final = {
     "stop": "Finish what was begun, then stop.",
     "log-level": "Change how much is logged, until the next restart.",
 }
+_LEVELS: Final = ("debug", "info", "warning", "error")
 #: A reload answers when the new generation serves or has failed.
 _SECONDS: Final = {"reload": 120.0}
 _LOOK_SECONDS: Final = 0.1
@@ -30,7 +31,8 @@ def main(name: str, words: list[str]) -> int:
         return _stop_emperor(words)
     parser = argparse.ArgumentParser(prog=f"palatine {name}", description=_ABOUT[name])
     if name == "log-level":
-        parser.add_argument("level", choices=("debug", "info", "warning", "error"))
+        parser.add_argument("level", choices=_LEVELS)
+        words = sorted(words, key=lambda word: word not in _LEVELS)  # before the names or behind them
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help="daemons and instances, as `palatine status` shows them"
     )

@@ -20,11 +20,11 @@ LEFTOVER_SECONDS: Final = 15.0
 class Rooms:
     """The runtime and state directories of one `palatine up`, which nobody else uses meanwhile."""
 
-    def __init__(self, runtime: Path, state: Path, made: list[Path], lock: int) -> None:
+    def __init__(self, runtime: Path, state: Path, made: list[Path], locks: list[int]) -> None:
         self.runtime = runtime
         self.state = state
         self._made = made
-        self._lock = lock
+        self._locks = locks
 
     @classmethod
     def claim(cls, runtime_dir: str | None, state_dir: str | None) -> Self:
@@ -32,16 +32,23 @@ class Rooms:
 
         Without a name the runtime directory is `up` in the usual one, so that it meets no daemon of the host.
         """
-        tops = [Path(runtime_dir).absolute()] if runtime_dir else [Path("/run/palatine"), *_private_tops()]
-        existed = [path for path in tops if path.exists()]
-        top = places.runtime_dir(runtime_dir)
-        runtime = top if runtime_dir else top / "up"
-        runtime.mkdir(mode=0o755, exist_ok=True)
-        ours = not runtime_dir or (runtime / _LOCK).exists()  # ... which a killed `palatine up` has left
-        made = list(dict.fromkeys([*([runtime] if ours else []), *([] if top in existed else [top])]))
         state = places.state_dir("up") if state_dir is None else Path(state_dir).absolute()
         state.mkdir(parents=True, exist_ok=True)
-        rooms = cls(runtime, state, made, _locked(runtime))
+        locks = [_locked(state)]
+        try:
+            tops = [Path(runtime_dir).absolute()] if runtime_dir else [Path("/run/palatine"), *_private_tops()]
+            existed = [path for path in tops if path.exists()]
+            top = places.runtime_dir(runtime_dir)
+            runtime = top if runtime_dir else top / "up"
+            runtime.mkdir(mode=0o755, exist_ok=True)
+            ours = not runtime_dir or (runtime / _LOCK).exists()  # ... which a killed `palatine up` has left
+            made = list(dict.fromkeys([*([runtime] if ours else []), *([] if top in existed else [top])]))
+            if runtime != state:
+                locks.append(_locked(runtime))
+        except BaseException:
+            os.close(locks[0])
+            raise
+        rooms = cls(runtime, state, made, locks)
         rooms._clear()
         return rooms
 
@@ -49,7 +56,8 @@ class Rooms:
         """Remove what this run and its children made outside the state directory."""
         self._clear()
         (self.runtime / _LOCK).unlink(missing_ok=True)
-        os.close(self._lock)
+        for lock in self._locks:
+            os.close(lock)
         for path in self._made:
             try:
                 path.rmdir()
@@ -67,14 +75,14 @@ def _private_tops() -> list[Path]:
     return [*([Path(xdg) / "palatine"] if xdg else []), Path(f"/tmp/palatine-{os.geteuid()}")]  # noqa: S108 - only looked at
 
 
-def _locked(runtime: Path) -> int:
-    lock = os.open(runtime / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+def _locked(directory: Path) -> int:
+    lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         owner = os.pread(lock, 20, 0).decode().strip()
         os.close(lock)
-        raise AlreadyRunningError(f"palatine up runs here already (pid {owner}, {runtime})") from None
+        raise AlreadyRunningError(f"palatine up runs here already (pid {owner}, {directory})") from None
     os.ftruncate(lock, 0)
     os.pwrite(lock, b"%d\n" % os.getpid(), 0)
     return lock

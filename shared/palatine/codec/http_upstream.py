@@ -42,9 +42,10 @@ def request(environ: Mapping[str, object], length: int, host: str = "", uri: str
     if _METHOD.fullmatch(method) is None or _URI.fullmatch(target) is None:
         raise ProtocolError("a method or target no server would take")
     lines = [f"{method} {target} HTTP/1.0"]
+    dropped = _HOPS | _OURS | {name.strip().lower() for name in get("HTTP_CONNECTION", "").split(",")}
     for key, value in environ.items():
         name = key[5:].replace("_", "-").title() if key.startswith("HTTP_") else ""
-        if name and name.lower() not in _HOPS | _OURS and isinstance(value, str):
+        if name and name.lower() not in dropped and isinstance(value, str):
             lines.append(f"{name}: {value}")
     named = host or get("HTTP_HOST", "")
     if named:

@@ -1,4 +1,5 @@
 import fcntl
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,6 +7,20 @@ from pathlib import Path
 import pytest
 
 from running import Runner, runner
+
+
+@pytest.fixture(scope="session", autouse=True)
+def aimed() -> Iterator[None]:
+    """A pid read too early is 0, and kill(2) of 0 would end the whole run with everything it has started."""
+    kill = os.kill
+
+    def careful(pid: int, number: int) -> None:
+        assert pid > 0, f"a signal to a whole group: {pid}"
+        kill(pid, number)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "kill", careful)
+        yield
 
 
 @pytest.fixture

@@ -175,7 +175,10 @@ def _signal_master(option: config.Option, number: int) -> int:
     """`--reload PIDFILE` and its kin: the signal uWSGI sends, to the master whose pid the file holds."""
     try:
         with open(option.value or "", encoding="ascii") as file:
-            os.kill(int(file.read()), number)
+            pid = int(file.read())
+        if pid <= 0:  # a group of processes, or all there are
+            raise ValueError(pid)
+        os.kill(pid, number)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "holds no process id"
         raise option.origin.error(f"--{option.name} {option.value}: {reason}") from error

@@ -163,9 +163,9 @@ def test_random_kills_under_load(programs: Runner) -> None:
                 killed += 1
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(dice.choice([pid for pid in server.pids() if pid]), signal.SIGKILL)
-            if deed in {"zygote", "both"}:
+            if deed in {"zygote", "both"} and (zygote := server.zygote()):
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(server.zygote(), signal.SIGKILL)
+                    os.kill(zygote, signal.SIGKILL)
             if deed == "link" and (link := server.link()):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(link, signal.SIGKILL)

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +30,13 @@ def test_reload_and_stop_signal_the_master_of_a_pidfile(programs: Runner, option
         assert server.wait() == 0
     else:
         wait_until(lambda: server.output().count("spawned uWSGI worker 1") == 2, "the reload")
+
+
+def test_a_pidfile_that_means_a_whole_group_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "pid").write_text("0\n")
+    words = ("setsid", "--wait", program("palatine-app-server"), "--reload", str(tmp_path / "pid"))
+    done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, "holds no process id" in done.stderr) == (78, True)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,6 @@ from palatine_snmp_agent.targets import targets_of
 from palatine_snmp_agent.usm_gate import UsmGate
 from palatine_snmp_agent.watching import Watch
 
-#: How the runtime directory is called that an app-server makes for itself and its companions.
 #: What an alarm that is to be told must say.
 _ALARM_WORDS: Final = ("instance", "alarm", "message")
 
@@ -42,14 +41,14 @@ async def serve(ctx: Context) -> None:
     """The daemon's main."""
     async with open_journal(ctx.state_dir / "journal.db") as journal, trio.open_nursery() as nursery:
         service = Service(ctx, journal, nursery)
-        with closing(service.host):
+        with closing(service):
             await service.start()
             await ctx.draining.wait()
             nursery.cancel_scope.cancel()
 
 
 class Service:
-    """The agent's parts; `host` is to be closed."""
+    """The agent's parts; to be closed."""
 
     def __init__(self, ctx: Context, journal: Journal, nursery: trio.Nursery) -> None:
         settings: Settings = ctx.settings
@@ -93,6 +92,11 @@ class Service:
         self._nursery.start_soon(self._watch.run)
         ctx.ready("serving instances as they come")
         self._tell(COLD_START, {})
+
+    def close(self) -> None:
+        """Leave the host's sockets, and the lead: Python's own end may take longer than the fuse."""
+        self.host.close()
+        self._scheduling.use(0.0)
 
     def _changed(self) -> None:
         self._ctx.store("instances", len(self._instances))

@@ -31,7 +31,7 @@ def status(programs: Runner, config: str, *before: str) -> tuple[dict[str, Any],
     policy = os.sched_getscheduler(running.pid) & ~os.SCHED_RESET_ON_FORK
     others = [os.sched_getscheduler(thread) & ~os.SCHED_RESET_ON_FORK for thread in threads(running.pid)[1:]]
     assert os.SCHED_RR not in others
-    running.stop()
+    assert running.stop() == 0
     scheduling: dict[str, Any] = body["scheduling"]
     return scheduling, policy, running.output()
 

@@ -87,7 +87,7 @@ def _upstream_seconds(config: Config) -> float:
 def _forward(config: Config) -> tuple[str, ...]:
     if config.settings.given("http-to") is None:
         return ()
-    from palatine_app_server.config import forward_settings
+    from palatine_app_server.config import forward_settings  # few are routers only
 
     return forward_settings.read(config)
 
@@ -95,7 +95,7 @@ def _forward(config: Config) -> tuple[str, ...]:
 def _routes(config: Config) -> "Routes | None":
     if not any("route" in option.name for option in config.options):
         return None
-    from palatine_app_server.routing import route_grammar
+    from palatine_app_server.routing import route_grammar  # a master without routes does without
 
     lines = [
         route_grammar.Line(option.name, option.value or "", option.origin.error)

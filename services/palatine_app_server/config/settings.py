@@ -188,7 +188,7 @@ def _full_vars(config: Config) -> bool:
 def _pushes(config: Config) -> tuple[Wish, ...]:
     if not any(config.settings.given(name) for name in ("stats-push", "rrdtool", "carbon")):
         return ()
-    from palatine_app_server.config import push_settings
+    from palatine_app_server.config import push_settings  # only whoever pushes pays for it
 
     sockets = socket_settings.read_sockets(config)
     return push_settings.read(config, sockets[0].address if sockets else "")

@@ -107,7 +107,7 @@ def contexts(wanted: tuple[TlsSettings, ...]) -> "Mapping[str, ssl.SSLContext]":
     """Address → context, certificates and keys read; ConfigError where one cannot be."""
     if not wanted:
         return {}
-    from palatine_app_server.serving import tls_context
+    from palatine_app_server.serving import tls_context  # and with it ssl
 
     return tls_context.contexts(wanted)
 

@@ -132,7 +132,7 @@ def _start_hook(order: Spawn) -> None:
 
 
 def _run_hooks(order: Spawn) -> None:
-    from palatine_app_server.starting import hooks
+    from palatine_app_server.starting import hooks  # few vassals have any
 
     hooks.run([hooks.parse(text, "as-vassal") for text in order.hooks], "as-vassal")
 

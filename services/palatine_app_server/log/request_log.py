@@ -98,7 +98,7 @@ class RequestLog:
         self._second, self._date = -1, ""
         self._formatted: Callable[[Served], str] | None = None
         if settings.format:
-            from palatine_app_server.log import log_format
+            from palatine_app_server.log import log_format  # only where it is used: a default worker does without
 
             self._formatted = log_format.compiled(settings)
 

@@ -140,7 +140,7 @@ def _condition(text: str, *, negated: bool) -> Condition:
     if not colon:
         raise ConfigError(f"{text!r}: a condition is its name, a colon and what it looks at")
     if word == "incache":
-        from palatine_app_server.routing import route_extra_grammar
+        from palatine_app_server.routing import route_extra_grammar  # few have one
 
         route_extra_grammar.check(word, argument)
         return Condition(word, argument, "", negated)
@@ -163,7 +163,7 @@ def _action(text: str) -> Rule:
         raise ConfigError(f"{text!r}: an action is its name, a colon and its argument")
     action = ACTIONS.get(word)
     if action is None or action == "extra":
-        from palatine_app_server.routing import route_extra_grammar
+        from palatine_app_server.routing import route_extra_grammar  # few have one
 
         if action is None:
             instead = route_extra_grammar.REFUSED.get(word, "")

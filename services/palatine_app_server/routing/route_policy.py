@@ -157,7 +157,7 @@ class Walk:
         if condition.name == "status":
             return str(self.status) == condition.left
         if condition.name == "incache":
-            from palatine_app_server.routing import route_extras
+            from palatine_app_server.routing import route_extras  # loaded with the first worker that has such a rule
 
             return route_extras.in_cache(self, condition.left)
         left = self.expand(condition.left)

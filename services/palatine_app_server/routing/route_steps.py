@@ -199,7 +199,7 @@ def header_text(text: str) -> str:
 
 
 def _extra(walk: "Walk", rule: Rule) -> str:
-    from palatine_app_server.routing import route_extras
+    from palatine_app_server.routing import route_extras  # loaded with the first worker that has such a rule
 
     return route_extras.run(walk, rule)
 

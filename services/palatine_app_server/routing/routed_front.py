@@ -36,10 +36,8 @@ class RoutedFront(Front):
         self._turns = itertools.count()
         self._world = Outside(mime_types.read(settings.static.mime_files), _say)
         rules = [rule for table in self._routes for rule in table]
-        if self._forward or any(
-            rule.action == "extra" or (rule.condition and rule.condition.name == "incache") for rule in rules
-        ):
-            pass
+        if self._forward or any(map(_is_extra, rules)):
+            from palatine_app_server.routing import route_extras, upstream  # noqa: F401 - nothing is loaded while a request waits
         self._files = self._static or StaticFiles(settings.static, _say)
 
     def respond(self, *arguments: Any) -> Response:

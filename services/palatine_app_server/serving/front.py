@@ -42,7 +42,7 @@ class Front(Handler):
         plain = FrontSettings()
         self._edited = bool(self._edits or self._pages or settings.auto_gzip or settings.responses != plain.responses)
         if settings.auto_gzip or settings.responses.takes_buffers:
-            pass
+            from palatine_app_server.routing import body_transforms  # noqa: F401 - nothing is loaded while a request waits
         if settings.check_cache is not None:
             from palatine.codec import http_upstream  # noqa: F401 - likewise
 

@@ -44,7 +44,7 @@ def put_on(settings: LimitSettings) -> None:
         said = f"scheduler priority set to {settings.priority}"
         _try("setpriority()", lambda: os.setpriority(os.PRIO_PROCESS, 0, settings.priority), said)
     if settings.merge:
-        from palatine_app_server.starting import kernel_jails
+        from palatine_app_server.starting import kernel_jails  # rarely needed
 
         _try("ksm", kernel_jails.merge_memory, "[uwsgi-KSM] enabled")
     if settings.never_swap:
@@ -60,7 +60,7 @@ def stay_in_memory(settings: LimitSettings) -> None:
     if resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] != resource.RLIM_INFINITY:
         _say("never-swap: memory is not locked, because there is a limit of locked memory (ulimit -l)")
         return
-    from palatine_app_server.starting import kernel_jails
+    from palatine_app_server.starting import kernel_jails  # rarely needed
 
     _try("mlockall()", kernel_jails.lock_memory, "")
 

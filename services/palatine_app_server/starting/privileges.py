@@ -47,7 +47,7 @@ def become(
         if uid is not None:
             os.setuid(uid)
         return
-    from palatine_app_server.starting import kernel_jails
+    from palatine_app_server.starting import kernel_jails  # rarely needed
 
     kernel_jails.keep_capabilities()
     _take_groups(uid, gid, additional, init_groups=init_groups)

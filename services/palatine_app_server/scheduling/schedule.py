@@ -64,7 +64,7 @@ class Schedule(Part):
         """`generation` serves: what it registered begins now, what was before it ends."""
         self._serving = generation
         self._wishes = {number: wishes for number, wishes in self._wishes.items() if number >= generation}
-        self._armed = [schedule_policy.arm(timer, time.monotonic()) for timer in self._standing]
+        self._armed = [schedule_policy.arm(timer, time.monotonic()) for timer in self._standing if timer.seconds > 0]
         self._crons.clear()
         if self._files is not None:
             self._files.close()
@@ -75,6 +75,8 @@ class Schedule(Part):
 
     def _begin(self, wish: Wish, now: float) -> None:
         kind, number, *rest = wish
+        if kind == "timer" and rest[0] <= 0:
+            return  # timerfd_settime(2), by which uWSGI does it: disarmed
         if kind == "timer":
             self._armed.append(schedule_policy.arm(Timer(number, *rest), now))
         elif kind == "cron":

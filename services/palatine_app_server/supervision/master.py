@@ -87,7 +87,7 @@ class Master:
         self._logs = Logs(settings.log, settings.alarms, self._segment, settings.processes, log)
         self._commons = commons.make(settings, words.cwd, place.directory / "lock", self._takes_requests)
         self._signals = self._commons.signals
-        self._hearing = Hearing(self._handlers())
+        self._hearing = Hearing(self._handlers(), self._logs.say)
         self._heritage = Heritage(
             lambda: self._settings, place, self._segment, self._sockets,
             logs=self._logs, commons=self._commons, tls=tls, master=self._hearing.theirs,

@@ -21,7 +21,7 @@ from palatine_app_server.serving.request import Core
 from palatine_app_server.serving.worker import Doors
 from palatine_app_server.sharing.commons import Commons
 from palatine_app_server.system.last_words import print_exc
-from palatine_app_server.uwsgi_module import refused
+from palatine_app_server.uwsgi_module import arguments, refused
 from palatine_app_server.uwsgi_module.current import Current
 from palatine_app_server.uwsgi_module.facts import Facts
 from palatine_app_server.uwsgi_module.locking import Locking
@@ -36,6 +36,8 @@ if TYPE_CHECKING:  # loaded only where the config asks for it
     from palatine_app_server.sharing.stores import Stores
 
 VERSION: Final = "2.0.31"
+#: No alarm has so long a name; a longer message than the channel takes would be none.
+_LONGEST_ALARM: Final = 1024
 
 
 class Group(Protocol):
@@ -194,7 +196,7 @@ class Api:
         if settings.mode:
             offered["mode"] = os.fsencode(settings.mode)
         for name, value in offered.items():
-            setattr(module, name, value)
+            setattr(module, name, arguments.careless(value) if name in arguments.UNPARSED else value)
         return module
 
     @staticmethod
@@ -208,8 +210,8 @@ class Api:
     def _alarm(self, name: str, message: str | bytes) -> None:
         if not isinstance(name, str):
             raise TypeError(f"alarm() argument 1 must be str, not {type(name).__name__}")
-        data = message if isinstance(message, bytes) else message.encode("utf-8", "surrogateescape")
-        if not data or len(data) > self._settings.alarm_message_bytes:
+        data = arguments.data(message, "alarm", 2)
+        if not data or len(data) > self._settings.alarm_message_bytes or len(name) > _LONGEST_ALARM:
             return
         self.seat.ask({"op": "alarm", "alarm": name, "message": data.decode("latin-1")})
 

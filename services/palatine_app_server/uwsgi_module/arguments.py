@@ -1,7 +1,28 @@
 """Arguments as uWSGI's C functions take them: the same kinds, the same exceptions."""
 
 import operator
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
+
+#: uWSGI's functions that look at no argument, so that a signal handler or a callback may be one of them.
+UNPARSED: Final = frozenset(
+    {
+        "cl", "connection_fd", "disconnect", "green_schedule", "i_am_the_spooler", "log_this_request", "logsize",
+        "masterpid", "mem", "micros", "mule_id", "queue_pop", "queue_pull", "queue_pull_slot", "ready", "ready_fd",
+        "reload", "request_id", "signal_received", "spooler_jobs", "spooler_pid", "spooler_pids", "stop", "suspend",
+        "total_requests", "websocket_recv", "websocket_recv_nb", "worker_id", "workers",
+    }
+)  # fmt: skip
+_INT_BITS: Final = 31
+
+
+def careless(function: Callable[[], Any]) -> Callable[..., Any]:
+    """`function` with any arguments, which mean nothing; none by name, as with C functions."""
+
+    def called(*_given: Any) -> Any:
+        return function()
+
+    return called
 
 
 def byte(value: Any) -> int:
@@ -9,6 +30,14 @@ def byte(value: Any) -> int:
     number = operator.index(value)
     if not 0 <= number <= 255:
         raise OverflowError(f"unsigned byte integer is {'greater than maximum' if number > 0 else 'less than minimum'}")
+    return number
+
+
+def integer(value: Any) -> int:
+    """Format i: a whole number of 32 bits."""
+    number = operator.index(value)
+    if not -1 << _INT_BITS <= number < 1 << _INT_BITS:
+        raise OverflowError(f"signed integer is {'greater than maximum' if number > 0 else 'less than minimum'}")
     return number
 
 

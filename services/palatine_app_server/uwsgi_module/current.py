@@ -4,6 +4,7 @@ import contextlib
 import os
 import select
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -181,13 +182,22 @@ class Current:
         self._waits().want(fd, events, seconds)
         return b""
 
-    def _send_file(self, what: Any, chunk: int = 0, start: int = 0, length: int = 0) -> bytes:
-        """Send a file, named or open, as the response's body or a part of it."""
+    def _send_file(self, what: Any, chunk: int = 0, start: int = 0, length: int = 0) -> bytes | None:
+        """Send a file, named, open or a descriptor (which is closed), as the response's body or a part of it.
+
+        A file that cannot be opened is a line in the log and None, as in uWSGI.
+        """
         del chunk  # of a C buffer
         response = self._core().response
         assert response is not None
         with contextlib.ExitStack() as opened:
-            file = opened.enter_context(open(what, "rb")) if isinstance(what, str | bytes | os.PathLike) else what
+            file = what
+            if isinstance(what, str | bytes | int | os.PathLike):
+                try:
+                    file = opened.enter_context(open(what, "rb"))
+                except OSError as error:
+                    sys.stderr.write(f"sendfile(): {error}\n")
+                    return None
             if start:
                 file.seek(start)
             left = length or None
@@ -218,6 +228,7 @@ class Current:
 
     def _set_harakiri(self, seconds: int) -> None:
         """End this process in `seconds` unless this is called again; 0: what the config says counts again."""
+        seconds = arguments.integer(seconds)
         if self._seat.aide is not None:
             self._seat.aide.arm(seconds)
             return
@@ -232,18 +243,18 @@ class Current:
 
 
 def _connect(address: str, timeout: int = _CONNECT_SECONDS) -> int:
-    """A descriptor connected to host:port or a UNIX socket's path; OSError."""
+    """A descriptor connected to host:port or a UNIX socket's path; -1 where nobody answers, as in uWSGI."""
     host, colon, port = arguments.text(address, "connect").rpartition(":")
-    if colon:
-        return socket.create_connection((host or "127.0.0.1", int(port)), timeout or _CONNECT_SECONDS).detach()
-    peer = socket.socket(socket.AF_UNIX)
-    try:
-        peer.settimeout(timeout or _CONNECT_SECONDS)
-        peer.connect(address)
-    except OSError:
-        peer.close()
-        raise
-    return peer.detach()
+    with contextlib.ExitStack() as opened:
+        try:
+            if colon:
+                return socket.create_connection((host or "127.0.0.1", int(port)), timeout or _CONNECT_SECONDS).detach()
+            peer = opened.enter_context(socket.socket(socket.AF_UNIX))
+            peer.settimeout(timeout or _CONNECT_SECONDS)
+            peer.connect(address)
+        except OSError:
+            return -1
+        return peer.detach()
 
 
 def _connect_now(address: str) -> int:
@@ -253,6 +264,12 @@ def _connect_now(address: str) -> int:
 
 
 def _is_connected(fd: int) -> bool:
+    try:
+        with socket.socket(fileno=os.dup(fd)) as peer:
+            if peer.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                return False
+    except OSError:  # no socket at all
+        return False
     poll = select.poll()
     poll.register(fd, select.POLLRDHUP)
     return not poll.poll(0)

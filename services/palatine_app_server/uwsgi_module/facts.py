@@ -1,6 +1,5 @@
 """What the server tells of itself: `uwsgi.workers`, `uwsgi.mem` and their kin, read from the segment and /proc."""
 
-import operator
 import os
 import time
 from typing import Any, Final
@@ -46,16 +45,17 @@ class Facts:
         return value
 
     def _listen_queue(self, number: int = 0) -> int:
-        index = operator.index(number)
+        index = arguments.integer(number)
         if not 0 <= index < self._segment.rows("sockets"):
             raise ValueError(f"unable to find socket {index}")
         value: int = self._segment.cells("sockets", index)[self._segment.word("sockets", "queue")]
         return value
 
     def _accepting(self, accepting: int = 1) -> None:
+        taken = int(bool(arguments.integer(accepting)))
         if self._seat.worker:
             cells = self._segment.cells("workers", self._seat.worker - 1, self._seat.generation & 1)
-            cells[self._segment.word("workers", "accepting")] = int(bool(accepting))
+            cells[self._segment.word("workers", "accepting")] = taken
 
     def _workers(self) -> tuple[dict[str, Any], ...]:
         with SegmentView.open(self._segment.path) as view:

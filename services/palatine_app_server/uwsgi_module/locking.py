@@ -1,12 +1,12 @@
 """The user locks: `uwsgi.lock` and its kin, between the threads of all processes; a killed holder's lock is free."""
 
 import contextlib
-import operator
 import os
 from pathlib import Path
 from typing import Any
 
 from palatine.counters import Segment, SharedLock
+from palatine_app_server.uwsgi_module import arguments
 
 
 class Locking:
@@ -41,6 +41,6 @@ class Locking:
             cells[word] = pid
 
     def _lock(self, number: int) -> SharedLock:
-        if not 0 <= operator.index(number) < len(self._locks):
+        if not 0 <= arguments.integer(number) < len(self._locks):
             raise ValueError("Invalid lock number")
         return self._locks[number]

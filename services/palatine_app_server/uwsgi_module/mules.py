@@ -94,9 +94,10 @@ class Mules:
             raise ValueError("you can receive farm messages only in a mule !!!")
         return self._seat.mule.next_farm_message()
 
-    def _in_farm(self, name: str | None = None) -> bool | None:
+    def _in_farm(self, *name: str) -> bool | None:
+        wanted = {None, *(arguments.text(each, "in_farm") for each in name[:1])}
         mule = self._seat.mule
         if mule is None or self._queues is None:
             return None
-        found = any(mule.number in farm.mules and name in {None, farm.name} for farm in self._queues.farms)
+        found = any(mule.number in farm.mules and wanted <= {None, farm.name} for farm in self._queues.farms)
         return True if found else None

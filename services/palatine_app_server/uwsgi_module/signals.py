@@ -28,7 +28,7 @@ class Signals:
     def __init__(self, seat: Seat) -> None:
         self._seat = seat
         self._handlers: dict[int, Handler] = {}
-        self._received = -1
+        self._received = 0
 
     def functions(self) -> dict[str, Any]:
         """What the module offers."""
@@ -97,16 +97,17 @@ class Signals:
         self._seat.ask({"op": "schedule", "wish": wish})
 
     def _add_timer(self, number: int, seconds: int) -> None:
-        self._wish("timer", _number(number), operator.index(seconds), 0)
+        self._wish("timer", _number(number), arguments.integer(seconds), 0)
 
     def _add_ms_timer(self, number: int, milliseconds: int) -> None:
-        self._wish("timer", _number(number), operator.index(milliseconds) / 1000, 0)
+        self._wish("timer", _number(number), arguments.integer(milliseconds) / 1000, 0)
 
     def _add_rb_timer(self, number: int, seconds: int, iterations: int = 0) -> None:
-        self._wish("timer", _number(number), operator.index(seconds), operator.index(iterations))
+        pause = max(1, arguments.integer(seconds))  # uWSGI would keep the master busy with nothing else
+        self._wish("timer", _number(number), pause, arguments.integer(iterations))
 
     def _add_cron(self, number: int, minute: int, hour: int, day: int, month: int, week: int) -> bool:
-        self._wish("cron", _number(number), *map(operator.index, (minute, hour, day, month, week)))
+        self._wish("cron", _number(number), *map(arguments.integer, (minute, hour, day, month, week)))
         return True
 
     def _add_file_monitor(self, number: int, path: str) -> None:

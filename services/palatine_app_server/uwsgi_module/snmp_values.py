@@ -42,11 +42,13 @@ class SnmpValues:
         return set_value
 
     def _adder(self, kind: int, sign: int) -> Callable[..., bool | None]:
-        def add_value(number: int, delta: int = 1) -> bool | None:
+        def add_value(number: int, *delta: int) -> bool | None:
             try:
-                which, step = arguments.byte(number), sign * (operator.index(delta) % (1 << 32))
+                which, step = arguments.byte(number), sign * (operator.index(*delta or (1,)) % (1 << 32))
             except OverflowError as error:
-                raise TypeError(str(error)) from error  # uWSGI's incr and decr know no other
+                if not delta:
+                    raise
+                raise TypeError(str(error)) from error  # uWSGI's incr and decr then look for one argument, and find two
             return self._store(which, kind, lambda old: (old + step) % (1 << 64))
 
         return add_value

@@ -71,7 +71,7 @@ class Spooling:
         raise ValueError("unable to spool job")
 
     def _set_frequency(self, seconds: int) -> bool:
-        return self._seat.ask({"op": "spooler-frequency", "seconds": int(seconds)})
+        return self._seat.ask({"op": "spooler-frequency", "seconds": max(0, arguments.integer(seconds))})
 
     def _jobs(self) -> list[bytes]:
         directory = self._directories[0]

@@ -4,7 +4,6 @@ uWSGI does this in asynchronous engines only; apps written for those run here wi
 """
 
 import errno
-import os
 import select
 import socket
 import time
@@ -49,7 +48,7 @@ class Waiting:
 
 
 def connect_now(address: Any) -> int:
-    """A descriptor that is being connected to host:port or a UNIX socket's path; OSError."""
+    """A descriptor that is being connected to host:port or a UNIX socket's path; -1 where that cannot be."""
     text = arguments.text(address, "async_connect")
     host, colon, port = text.rpartition(":")
     if colon:
@@ -61,5 +60,5 @@ def connect_now(address: Any) -> int:
     failed = peer.connect_ex(place)
     if failed not in {0, errno.EINPROGRESS, errno.EAGAIN}:
         peer.close()
-        raise OSError(failed, os.strerror(failed))
+        return -1
     return peer.detach()

@@ -67,6 +67,34 @@ uwsgi.signal_registered("x")
 uwsgi.signal(200)
 uwsgi.signal("x")
 uwsgi.signal()
+uwsgi.signal_received()
+uwsgi.worker_id(1, "a")
+type(uwsgi.total_requests(None))
+type(uwsgi.workers(1))
+uwsgi.mule_id(1)
+type(uwsgi.cl(1))
+uwsgi.worker_id(x=1)
+uwsgi.accepting("x")
+uwsgi.accepting(2**40)
+uwsgi.in_farm(1)
+uwsgi.in_farm(None)
+uwsgi.lock(2**40)
+uwsgi.listen_queue(2**40)
+uwsgi.set_user_harakiri("x")
+uwsgi.set_user_harakiri(1.5)
+uwsgi.set_user_harakiri(2**40)
+uwsgi.add_timer(1, "x")
+uwsgi.add_timer(1, 2**40)
+uwsgi.add_rb_timer(1, 1, 2**40)
+uwsgi.add_cron(1, 2**40, 0, 0, 0, 0)
+uwsgi.alarm("unknown", 5)
+uwsgi.connect("/nobody")
+uwsgi.async_connect("/nobody")
+uwsgi.is_connected(-1)
+uwsgi.is_connected(1)
+uwsgi.sendfile("/nowhere")
+uwsgi.snmp_incr_gauge(256)
+uwsgi.snmp_decr_counter64(-1)
 uwsgi.snmp_set_community("foo")
 uwsgi.snmp_set_community(b"foo")
 uwsgi.snmp_set_community("f" * 100)
@@ -226,6 +254,25 @@ def test_reload_stop_and_facts(programs: Runner) -> None:
     assert server.running.wait() == 0
     assert (server.home / "atexit-1").exists()
     assert (server.home / "atexit-2").exists()
+
+
+def test_a_handler_may_be_one_of_ours_and_odd_wishes_cost_nothing(programs: Runner) -> None:
+    app = """
+uwsgi.register_signal(9, "", uwsgi.reload)
+uwsgi.register_signal(1, "", lambda number: uwsgi.log("the timer of 0 seconds"))
+uwsgi.add_timer(1, 0)
+uwsgi.add_timer(1, -5)
+uwsgi.alarm("x" * 200_000, "message")
+
+def more(environ):
+    if environ["PATH_INFO"] == "/reload":
+        uwsgi.signal(9)
+"""
+    server = AppServer(programs, app=app)
+    server.get("/reload")
+    wait_until(lambda: server.server()["generation"] == 2, "the reload a signal's handler asked for")
+    assert alive(server.pid)
+    assert "the timer" not in server.running.output()
 
 
 def test_a_lock_keeps_workers_and_threads_apart(programs: Runner) -> None:

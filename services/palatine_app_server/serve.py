@@ -46,7 +46,7 @@ def serve(argv: Sequence[str], environ: Mapping[str, str], *, cwd: str) -> int:
     fallback = ""
     try:
         read = _load(words, again=succession.VARIABLE in environ)
-        fallback = read.settings.text("fallback-config", "") or ""
+        fallback = read.settings.text("fallback-config", "")
         done = commands.run(read, environ, cwd)
         code = _serve(words, read) if done is None else done
     except PalatineError as error:
@@ -89,7 +89,7 @@ def _serve(words: Words, read: config.Config) -> int:
     successor = succession.VARIABLE in words.environ
     wanted = _settings(words, read, successor=successor)
     if read.settings.given("zabbix-template") and not successor:
-        _write_zabbix_template(read.settings.text("zabbix-template", "") or "", wanted)
+        _write_zabbix_template(read.settings.text("zabbix-template", ""), wanted)
     start = wanted.process.start
     _enter(start.directory)
     for lock in start.locks:

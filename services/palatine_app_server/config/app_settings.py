@@ -1,7 +1,8 @@
 """The options that say where the app comes from, as one value; ConfigError names the line that is wrong."""
 
 from palatine.config import Config
-from palatine_app_server.config.front_settings import each, mounts, pair
+from palatine_app_server.config.front_settings import mounts
+from palatine_app_server.config.values import pair
 from palatine_app_server.serving.loader import AppSource
 
 
@@ -10,10 +11,7 @@ def read(config: Config) -> AppSource:
     settings = config.settings
 
     def text(name: str) -> str:
-        return settings.text(name, "") or ""
-
-    def texts(name: str) -> tuple[str, ...]:
-        return tuple(option.value or "" for option in settings.items(name))
+        return settings.text(name, "")
 
     paste = text("paste")
     ini = text("ini-paste") or text("ini-paste-logged")
@@ -21,7 +19,7 @@ def read(config: Config) -> AppSource:
         module=text("module"),
         wsgi_file=text("wsgi-file"),
         callable=text("callable"),
-        python_path=texts("pythonpath"),
+        python_path=settings.texts("pythonpath"),
         virtualenv=text("virtualenv"),
         chdir=text("chdir"),
         chdir2=text("chdir2"),
@@ -33,8 +31,8 @@ def read(config: Config) -> AppSource:
         manage_script_name=settings.flag("manage-script-name"),
         ignore_script_name=settings.flag("ignore-script-name"),
         no_default=settings.flag("no-default-app"),
-        aliases=each(config, "pymodule-alias", lambda value: pair(value, "a module's name, = and a module or file")),
-        late_aliases=each(config, "post-pymodule-alias", lambda value: pair(value, "a module's name, = and a module")),
-        imports=texts("shared-import") + texts("import"),
+        aliases=settings.each("pymodule-alias", lambda value: pair(value, "a module's name, = and a module or file")),
+        late_aliases=settings.each("post-pymodule-alias", lambda value: pair(value, "a module's name, = and a module")),
+        imports=settings.texts("shared-import") + settings.texts("import"),
         argv=tuple(text("pyargv").split()),
     )

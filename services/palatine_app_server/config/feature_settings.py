@@ -4,7 +4,6 @@ Read with the rest of the settings; ConfigError names the line that is wrong.
 """
 
 import os
-from collections.abc import Callable
 from typing import Final, NamedTuple, TypeVar
 
 from palatine.codec import keyval
@@ -12,6 +11,7 @@ from palatine.config import Config, Option
 from palatine.errors import ConfigError
 from palatine_app_server.config import metric_settings
 from palatine_app_server.config.metric_settings import MetricsSettings
+from palatine_app_server.config.values import whole_number
 from palatine_app_server.scheduling.schedule_policy import CronTime, Timer
 from palatine_app_server.sharing.signals_table import Farm
 
@@ -157,13 +157,13 @@ def read(config: Config) -> Features:
         mules=_mules(config),
         spoolers=_spoolers(config),
         crons=_crons(config),
-        timers=tuple(_parsed(option, _timer) for name in _TIMERS for option in settings.items(name)),
+        timers=tuple(option.parsed(_timer) for name in _TIMERS for option in settings.items(name)),
         caches=_caches(config),
         sweep_seconds=settings.integer("cache-expire-freq", DEFAULT_SWEEP_SECONDS, minimum=1),
         report_freed=settings.flag("cache-report-freed-items"),
         queue=_queue(config),
         areas=tuple(
-            _parsed(option, _area if option.name == "sharedarea" else _byte_area)
+            option.parsed(_area if option.name == "sharedarea" else _byte_area)
             for option in config.options
             if option.name in {"sharedarea", "py-sharedarea"}
         ),
@@ -192,7 +192,7 @@ def _mules(config: Config) -> MuleSettings:
     if len(programs) > MOST_AIDES:
         raise ConfigError(f"{len(programs)} mules: at most {MOST_AIDES} can run")
     settings = config.settings
-    farms = tuple(_parsed(option, _farm) for option in settings.items("farm"))
+    farms = settings.each("farm", _farm)
     for option, farm in zip(settings.items("farm"), farms, strict=True):
         for mule in farm.mules:
             if not 1 <= mule <= len(programs):
@@ -229,7 +229,7 @@ def _spoolers(config: Config) -> SpoolerSettings:
         quiet=settings.flag("spooler-quiet"),
         frequency=settings.integer("spooler-frequency", DEFAULT_SPOOLER_FREQUENCY, minimum=1),
         max_tasks=settings.integer("spooler-max-tasks", 0),
-        chdir=settings.text("spooler-chdir", "") or "",
+        chdir=settings.text("spooler-chdir", ""),
         harakiri_seconds=settings.integer("spooler-harakiri", 0),
         imports=tuple(option.value for option in settings.items("spooler-import") if option.value),
         touches=tuple(option.value or "" for option in settings.items("touch-spoolers-reload")),
@@ -241,10 +241,10 @@ def _crons(config: Config) -> tuple[CronJob, ...]:
     jobs = []
     for option in config.options:
         if option.name in {"cron", "unique-cron"}:
-            job = _parsed(option, _cron)
+            job = option.parsed(_cron)
             jobs.append(job._replace(unique=option.name == "unique-cron", harakiri_seconds=harakiri))
         elif option.name == "cron2":
-            jobs.append(_parsed(option, lambda text: _cron2(text, harakiri)))
+            jobs.append(option.parsed(lambda text: _cron2(text, harakiri)))
     return tuple(jobs)
 
 
@@ -265,21 +265,21 @@ def _cron2(text: str, harakiri: int) -> CronJob:
         raise ConfigError(f"unable to parse cron definition: {text}")
     if "legion" in values:
         raise ConfigError("legions are not served: one instance runs its crons itself")
-    numbers = {key: _number(values.get(key, "-1"), key) for key in ("minute", "hour", "day", "month", "week")}
+    numbers = {key: whole_number(values.get(key, "-1"), key=key) for key in ("minute", "hour", "day", "month", "week")}
     return CronJob(
         CronTime(**numbers),
         command,
-        unique=bool(_number(values.get("unique", "0"), "unique")),
-        harakiri_seconds=_number(values["harakiri"], "harakiri") if "harakiri" in values else harakiri,
+        unique=bool(whole_number(values.get("unique", "0"), key="unique")),
+        harakiri_seconds=whole_number(values["harakiri"], key="harakiri") if "harakiri" in values else harakiri,
     )
 
 
 def _timer(text: str) -> Timer:
     signal, _, seconds = text.partition(" ")
-    number = _number(signal, "signal", 0)
+    number = whole_number(signal, 0, key="signal")
     if number > _LAST_SIGNAL or not seconds.strip():
         raise ConfigError("invalid signal timer syntax, must be: <signal> <seconds>")
-    return Timer(number, _number(seconds.strip(), "seconds", 1))
+    return Timer(number, whole_number(seconds.strip(), 1, key="seconds"))
 
 
 def _caches(config: Config) -> tuple[CacheSettings, ...]:
@@ -293,13 +293,13 @@ def _caches(config: Config) -> tuple[CacheSettings, ...]:
                 items,
                 items,
                 blocksize=settings.integer("cache-blocksize", CACHE_BLOCK, minimum=1),
-                store=settings.text("cache-store", "") or "",
+                store=settings.text("cache-store", ""),
                 store_sync=settings.integer("cache-store-sync", 0),
                 no_expire=settings.flag("cache-no-expire"),
             )
         )
     for option in settings.items("cache2"):
-        cache = _parsed(option, _cache2)
+        cache = option.parsed(_cache2)
         if any(known.name == cache.name for known in caches):
             raise option.origin.error(f"two caches are called {cache.name}")
         caches.append(cache)
@@ -313,30 +313,30 @@ def _cache2(text: str) -> CacheSettings:
             raise ConfigError(f"cache {network}: caches are not replicated over the network; use a shared server")
     if not values.get("name") or not values.get("items"):
         raise ConfigError("a cache needs name= and items=")
-    items = _number(values["items"], "items", 1)
-    blocks = _number(values.get("blocks", values["items"]), "blocks", 1)
+    items = whole_number(values["items"], 1, key="items")
+    blocks = whole_number(values.get("blocks", values["items"]), 1, key="blocks")
     if blocks < items:
         raise ConfigError(f"invalid number of cache blocks for {values['name']!r}: it must be at least {items} (items)")
-    keysize = _number(values.get("keysize", str(CACHE_KEY)), "keysize", 1)
+    keysize = whole_number(values.get("keysize", str(CACHE_KEY)), 1, key="keysize")
     if keysize >= CACHE_BLOCK:
         raise ConfigError(f"invalid cache keysize for {values['name']!r}: it must be below {CACHE_BLOCK}")
     return CacheSettings(
         values["name"],
         items,
         blocks,
-        blocksize=_number(values.get("blocksize", str(CACHE_BLOCK)), "blocksize", 1),
+        blocksize=whole_number(values.get("blocksize", str(CACHE_BLOCK)), 1, key="blocksize"),
         keysize=keysize,
-        hashsize=_number(values.get("hashsize", str(CACHE_BLOCK)), "hashsize", 1),
+        hashsize=whole_number(values.get("hashsize", str(CACHE_BLOCK)), 1, key="hashsize"),
         hash=values.get("hash", "djb33x"),
         bitmap="bitmap" in values,
         store=values.get("store", ""),
-        store_sync=_number(values.get("store_sync", "0"), "store_sync"),
+        store_sync=whole_number(values.get("store_sync", "0"), key="store_sync"),
         store_delete="store_delete" in values,
-        math_initial=_number(values.get("math_initial", "0"), "math_initial"),
+        math_initial=whole_number(values.get("math_initial", "0"), key="math_initial"),
         ignore_full="ignore_full" in values,
         purge_lru="purge_lru" in values,
         lazy_expire="lazy_expire" in values,
-        sweep_on_full=_number(values.get("sweep_on_full", "0"), "sweep_on_full"),
+        sweep_on_full=whole_number(values.get("sweep_on_full", "0"), key="sweep_on_full"),
         clear_on_full="clear_on_full" in values,
         no_expire="no_expire" in values,
     )
@@ -347,7 +347,7 @@ def _queue(config: Config) -> QueueSettings:
     queue = QueueSettings(
         slots=settings.integer("queue", 0),
         blocksize=settings.integer("queue-blocksize", 0) or DEFAULT_QUEUE_BLOCK,
-        store=settings.text("queue-store", "") or "",
+        store=settings.text("queue-store", ""),
         store_sync=settings.integer("queue-store-sync", 0),
     )
     page = os.sysconf("SC_PAGE_SIZE")
@@ -367,43 +367,26 @@ def _item(value: str) -> tuple[str, str]:
 
 def _byte_area(text: str) -> AreaSettings:
     """`py-sharedarea = BYTES`."""
-    return AreaSettings(_number(text, "py-sharedarea", 1))
+    return AreaSettings(whole_number(text, 1))
 
 
 def _area(text: str) -> AreaSettings:
     page = os.sysconf("SC_PAGE_SIZE")
     if "=" not in text:
-        return AreaSettings(_number(text, "pages", 1) * page)
+        return AreaSettings(whole_number(text, 1, key="pages") * page)
     values = keyval.parse(text, _AREA_KEYS)
     if "ptr" in values or "fd" in values:
         raise ConfigError("a sharedarea is memory or a file: ptr= and fd= are not served")
     size = _any_base(values.get("size", "0"))
     if "pages" in values:
-        size = _number(values["pages"], "pages", 1) * page
+        size = whole_number(values["pages"], 1, key="pages") * page
     if not size:
         raise ConfigError(f"you need to set a size for a sharedarea !!! [{text}]")
     return AreaSettings(-(-size // page) * page, values.get("file", ""), _any_base(values.get("offset", "0")))
 
 
-def _parsed(option: Option, parse: Callable[[str], T]) -> T:
-    try:
-        return parse(option.value or "")
-    except ConfigError as error:
-        raise option.origin.error(error.message) from error
-
-
 def _whole(option: Option, text: str) -> int:
-    return _parsed(option, lambda _text: _number(text, option.name, 0))
-
-
-def _number(text: str, key: str, minimum: int | None = None) -> int:
-    try:
-        number = int(text)
-    except ValueError as error:
-        raise ConfigError(f"{key}={text}: this is not a number") from error
-    if minimum is not None and number < minimum:
-        raise ConfigError(f"{key}={text}: it must be at least {minimum}")
-    return number
+    return option.parsed(lambda _text: whole_number(text, 0))
 
 
 def _any_base(text: str) -> int:

@@ -1,21 +1,19 @@
 """The options about requests before the app has them, as one frozen value; ConfigError names the line that is wrong."""
 
 import re
-from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from palatine.config import Config
 from palatine.errors import ConfigError
 from palatine_app_server.config import response_settings
 from palatine_app_server.config.response_settings import ResponseSettings
 from palatine_app_server.config.static_settings import Expiry, StaticSettings
+from palatine_app_server.config.values import pair, pattern
 from palatine_app_server.serving.header_edits import HeaderEdits, parse_header
 
 if TYPE_CHECKING:
     from palatine_app_server.routing.route_grammar import Routes
-
-T = TypeVar("T")
 
 _SERVE_MODES: Final = {
     "nginx": "x-accel-redirect", "x-accel-redirect": "x-accel-redirect", "apache": "x-sendfile",
@@ -59,19 +57,19 @@ def read(config: Config) -> FrontSettings:
     return FrontSettings(
         static=_static(config),
         headers=HeaderEdits(
-            add=each(config, "add-header", parse_header),
-            remove=frozenset(each(config, "rem-header", str.lower)),
+            add=config.settings.each("add-header", parse_header),
+            remove=frozenset(config.settings.each("rem-header", str.lower)),
         ),
         routes=_routes(config),
         error_pages=tuple(
-            (status, pages) for status, name in _ERROR_PAGES.items() if (pages := each(config, name, str))
+            (status, pages) for status, name in _ERROR_PAGES.items() if (pages := config.settings.each(name, str))
         ),
         auto_gzip=config.settings.flag("http-auto-gzip"),
         responses=response_settings.read(config),
         check_cache=config.settings.text("check-cache"),
         upstream_seconds=_upstream_seconds(config),
         forward=_forward(config),
-        fallback=each(config, "http-fallback", str),
+        fallback=config.settings.each("http-fallback", str),
         server_name_is_host=config.settings.flag("http-server-name-as-http-host"),
     )
 
@@ -107,33 +105,30 @@ def _routes(config: Config) -> "Routes | None":
 
 def mounts(config: Config) -> tuple[tuple[str, str], ...]:
     """`mount = /path=app`: where and what."""
-    return each(config, "mount", lambda text: pair(text, "a mount point, = and an app"))
+    return config.settings.each("mount", lambda text: pair(text, "a mount point, = and an app"))
 
 
 def _static(config: Config) -> StaticSettings:
     settings = config.settings
 
-    def texts(name: str) -> tuple[str, ...]:
-        return tuple(option.value or "" for option in settings.items(name))
-
     def maps(name: str, *, keep: bool) -> tuple[tuple[str, str, bool], ...]:
-        pairs = each(config, name, lambda text: pair(text, "a mount point, = and a directory"))
+        pairs = settings.each(name, lambda text: pair(text, "a mount point, = and a directory"))
         return tuple((prefix, root, keep) for prefix, root in pairs)
 
     return StaticSettings(
-        check=texts("check-static"),
+        check=settings.texts("check-static"),
         maps=maps("static-map", keep=False) + maps("static-map2", keep=True),
         docroot=settings.flag("check-static-docroot"),
-        indexes=texts("static-index"),
-        skip_endings=texts("static-skip-ext"),
-        safe=texts("static-safe"),
-        mime_files=texts("mimefile"),
+        indexes=settings.texts("static-index"),
+        skip_endings=settings.texts("static-skip-ext"),
+        safe=settings.texts("static-safe"),
+        mime_files=settings.texts("mimefile"),
         expiries=_expiries(config),
         packed_all=settings.flag("static-gzip-all"),
-        packed_prefixes=texts("static-gzip-dir"),
-        packed_suffixes=texts("static-gzip-ext"),
-        packed_patterns=each(config, "static-gzip", _pattern),
-        serve_mode=_SERVE_MODES.get(settings.text("file-serve-mode", "") or "", ""),
+        packed_prefixes=settings.texts("static-gzip-dir"),
+        packed_suffixes=settings.texts("static-gzip-ext"),
+        packed_patterns=settings.each("static-gzip", pattern),
+        serve_mode=_SERVE_MODES.get(settings.text("file-serve-mode", ""), ""),
     )
 
 
@@ -142,7 +137,7 @@ def _expiries(config: Config) -> tuple[Expiry, ...]:
     for name, subject in _EXPIRES:
         for from_mtime in (False, True):
             option = f"{name}-mtime" if from_mtime else name
-            found += each(config, option, partial(_expiry, subject=subject, from_mtime=from_mtime))
+            found += config.settings.each(option, partial(_expiry, subject=subject, from_mtime=from_mtime))
     return tuple(found)
 
 
@@ -152,31 +147,5 @@ def _expiry(text: str, *, subject: str, from_mtime: bool) -> Expiry:
     what, _, seconds = text.rpartition(separator)
     if not what or not seconds.strip().isdigit():
         raise ConfigError(f"{text!r}: it takes what it is for, a {separator!r} and a number of seconds")
-    pattern = _pattern(re.escape(what.strip()) if subject == "type" else what)
-    return Expiry(subject, pattern, int(seconds), from_mtime)
-
-
-def each(config: Config, name: str, parse: Callable[[str], T]) -> tuple[T, ...]:
-    """Every value of a list option, parsed; ConfigError at its line."""
-    parsed = []
-    for option in config.settings.items(name):
-        try:
-            parsed.append(parse(option.value or ""))
-        except ConfigError as error:
-            raise option.origin.error(error.message) from error
-    return tuple(parsed)
-
-
-def pair(text: str, form: str) -> tuple[str, str]:
-    """The two sides of the first `=`; ConfigError that says what `form` it takes."""
-    first, equals, second = text.partition("=")
-    if not equals or not second:
-        raise ConfigError(f"{text!r}: it takes {form}")
-    return first, second
-
-
-def _pattern(text: str) -> "re.Pattern[str]":
-    try:
-        return re.compile(text)
-    except re.error as error:
-        raise ConfigError(f"{text!r} is not a regular expression: {error}") from error
+    found = pattern(re.escape(what.strip()) if subject == "type" else what)
+    return Expiry(subject, found, int(seconds), from_mtime)

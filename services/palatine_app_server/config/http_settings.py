@@ -3,8 +3,7 @@
 from typing import Final, NamedTuple
 
 from palatine.config import Config, Option
-from palatine.errors import ConfigError
-from palatine_app_server.config.front_settings import pair
+from palatine_app_server.config.values import pair
 
 #: Sockets of the router, as opposed to `http-socket`: the router's own switches are about these.
 ROUTER: Final = ("http", "https", "https2", "http-to-https")
@@ -56,10 +55,7 @@ def redirect(option: Option) -> tuple[str, str]:
 
 
 def _variable(option: Option) -> tuple[str, str]:
-    try:
-        key, value = pair(option.value or "", "KEY=VALUE")
-    except ConfigError as error:
-        raise option.origin.error(error.message) from error
+    key, value = option.parsed(lambda text: pair(text, "KEY=VALUE"))
     if not (key.isascii() and key.isprintable()) or "." in key:
         raise option.origin.error(f"http-var = {option.value}: {key!r} is no name of a request variable")
     return key, value

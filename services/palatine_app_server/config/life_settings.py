@@ -75,7 +75,7 @@ def _cheaper(config: Config, processes: int) -> CheaperSettings:
     given = settings.given("cheaper")
     if least >= processes and given is not None:
         raise given.origin.error("invalid cheaper value: must be lower than processes")
-    algorithm = settings.text("cheaper-algo", "spare") or "spare"
+    algorithm = settings.text("cheaper-algo", "spare")
     if algorithm not in cheaper_policy.ALGORITHMS:
         sys.stderr.write("unable to find requested cheaper algorithm, falling back to spare\n")
         algorithm = "spare"
@@ -140,14 +140,10 @@ def _recycle(config: Config) -> RecycleSettings:
         evil_reload_on_as=settings.size("evil-reload-on-as"),
         evil_reload_on_rss=settings.size("evil-reload-on-rss"),
         on_exception=settings.flag("reload-on-exception"),
-        exception_types=_values(config, "reload-on-exception-type"),
-        exception_values=_values(config, "reload-on-exception-value"),
-        exception_reprs=_values(config, "reload-on-exception-repr"),
+        exception_types=settings.texts("reload-on-exception-type"),
+        exception_values=settings.texts("reload-on-exception-value"),
+        exception_reprs=settings.texts("reload-on-exception-repr"),
     )
-
-
-def _values(config: Config, name: str) -> tuple[str, ...]:
-    return tuple(option.value or "" for option in config.settings.items(name))
 
 
 def _error(config: Config, name: str, text: str) -> Exception:

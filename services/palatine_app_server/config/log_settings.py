@@ -4,7 +4,6 @@ import re
 from typing import Final, NamedTuple
 
 from palatine.config import Config
-from palatine_app_server.config.front_settings import each
 from palatine_app_server.log import log_grammar
 from palatine_app_server.log.log_grammar import Encoder, Logger, Route
 from palatine_app_server.log.request_log import RequestLogSettings
@@ -55,16 +54,16 @@ def read(config: Config) -> LogSettings:
     date = settings.given("log-date")
     date_format = "" if date is None or (date.value or "").lower() in _ON else date.value or ""
     most_bytes = settings.size("log-maxsize")
-    touches = {name: tuple(option.value or "" for option in settings.items(name)) for name in _TOUCHES}
+    touches = {name: settings.texts(name) for name in _TOUCHES}
     logs = LogSettings(
-        logto=settings.text("logto", "") or "",
-        logto2=settings.text("logto2", "") or "",
+        logto=settings.text("logto", ""),
+        logto2=settings.text("logto2", ""),
         file_mode=_mode(config),
         chown=settings.flag("logfile-chown"),
         truncate=settings.flag("log-truncate"),
         reopen=settings.flag("log-reopen"),
         most_bytes=most_bytes,
-        backup=settings.text("log-backupname", "") or "",
+        backup=settings.text("log-backupname", ""),
         touch_rotate=touches["touch-logrotate"],
         touch_reopen=touches["touch-logreopen"],
         log_master=settings.flag("log-master"),
@@ -72,12 +71,12 @@ def read(config: Config) -> LogSettings:
         date_format=date_format,
         loggers=_loggers(config, "logger") + _loggers(config, "log-syslog") + _loggers(config, "log-socket"),
         request_loggers=_loggers(config, "req-logger"),
-        encoders=each(config, "log-encoder", log_grammar.parse_encoder),
-        request_encoders=each(config, "log-req-encoder", log_grammar.parse_encoder),
-        routes=each(config, "log-route", log_grammar.parse_route),
-        request_routes=each(config, "log-req-route", log_grammar.parse_route),
-        drains=each(config, "log-drain", log_grammar.compile_pattern),
-        filters=each(config, "log-filter", log_grammar.compile_pattern),
+        encoders=settings.each("log-encoder", log_grammar.parse_encoder),
+        request_encoders=settings.each("log-req-encoder", log_grammar.parse_encoder),
+        routes=settings.each("log-route", log_grammar.parse_route),
+        request_routes=settings.each("log-req-route", log_grammar.parse_route),
+        drains=settings.each("log-drain", log_grammar.compile_pattern),
+        filters=settings.each("log-filter", log_grammar.compile_pattern),
         split_packets=settings.flag("rsyslog-split-messages"),
         packet_bytes=settings.integer("rsyslog-packet-size", 1024, minimum=64, maximum=65000),
         requests=_requests(config, date_format),
@@ -94,7 +93,7 @@ def _requests(config: Config, date_format: str) -> RequestLogSettings:
     settings = config.settings
     return RequestLogSettings(
         enabled=not settings.flag("disable-logging"),
-        format=settings.text("log-format", "") or "",
+        format=settings.text("log-format", ""),
         date_format=date_format if settings.flag("logformat-strftime") else "",
         micros=settings.flag("log-micros"),
         forwarded=settings.flag("log-x-forwarded-for"),

@@ -8,8 +8,9 @@ from collections.abc import Collection
 from typing import Final, NamedTuple
 
 from palatine.codec import keyval
-from palatine.config import Config, Option
+from palatine.config import Config
 from palatine.errors import ConfigError
+from palatine_app_server.config.values import whole_number
 
 #: uWSGI's numbers of the types, and its names.
 COUNTER, GAUGE, ABSOLUTE, ALIAS = range(4)
@@ -57,6 +58,10 @@ class Threshold(NamedTuple):
     message: str = ""
 
 
+#: Options that ask for metrics by being there, as in uWSGI; `carbon` asks for none.
+_THEIR_USERS: Final = ("stats-push", "rrdtool", "zabbix-template")
+
+
 class MetricsSettings(NamedTuple):
     """All of it; without `enabled` there are no metrics."""
 
@@ -72,17 +77,14 @@ def read(config: Config, alarms: Collection[str]) -> MetricsSettings:
     """The settings of `config`; `alarms` are the names of those it has."""
     settings = config.settings
     declared: dict[str, Metric] = {}
-    for option in settings.items("metric"):
-        metric = _parsed_metric(option)
+    for metric in settings.each("metric", _metric):
         declared[metric.name] = metric  # the last of a name counts
-    thresholds = tuple(_parsed_threshold(option, alarms) for option in settings.items("metric-threshold"))
-    directory = settings.text("metrics-dir", "") or ""
+    thresholds = settings.each("metric-threshold", lambda text: _threshold(text, alarms))
+    directory = settings.text("metrics-dir", "")
     return MetricsSettings(
         enabled=settings.flag("enable-metrics")
         or bool(declared or thresholds or directory)
-        or any(
-            settings.given(name) for name in ("stats-push", "rrdtool", "zabbix-template")
-        ),  # as in uWSGI; `carbon` asks for none
+        or any(map(settings.given, _THEIR_USERS)),
         declared=tuple(declared.values()),
         thresholds=thresholds,
         directory=directory,
@@ -91,24 +93,17 @@ def read(config: Config, alarms: Collection[str]) -> MetricsSettings:
     )
 
 
-def _parsed_metric(option: Option) -> Metric:
-    text = option.value or ""
-    try:
-        return _metric(keyval.parse(text, _METRIC_KEYS)) if "=" in text else _metric({"name": text})
-    except ConfigError as error:
-        raise option.origin.error(f"metric {text}: {error.message}") from error
-
-
-def _metric(values: dict[str, str]) -> Metric:
+def _metric(text: str) -> Metric:
+    values = keyval.parse(text, _METRIC_KEYS) if "=" in text else {"name": text}
     metric = Metric(
         name=values.get("name", ""),
         oid=values.get("oid", ""),
         kind=_TYPES.get(values.get("type", "counter"), -1),
-        initial=_number(values, "initial_value"),
-        every=max(1, _number(values, "freq")),
+        initial=whole_number(values.get("initial_value", "0"), key="initial_value"),
+        every=max(1, whole_number(values.get("freq", "0"), key="freq")),
         collector=values.get("collector", ""),
         file=values.get("arg1", ""),
-        number=_number(values, "arg1n"),
+        number=whole_number(values.get("arg1n", "0"), key="arg1n"),
         children=tuple(child for child in values.get("children", "").split(";") if child),
         alias=values.get("alias", ""),
         reset_after_push="reset_after_push" in values,
@@ -128,29 +123,17 @@ def _metric(values: dict[str, str]) -> Metric:
     return metric
 
 
-def _parsed_threshold(option: Option, alarms: Collection[str]) -> Threshold:
-    text = option.value or ""
-    try:
-        values = keyval.parse(text, _THRESHOLD_KEYS)
-        if not values.get("key") or "value" not in values:
-            raise ConfigError("a threshold needs key= and value=")
-        if values.get("alarm", "") and values["alarm"] not in alarms:
-            raise ConfigError(f"unknown alarm: {values['alarm']}")
-        reset = _number(values, "reset") if "reset" in values else None
-        return Threshold(
-            values["key"],
-            _number(values, "value"),
-            values.get("alarm", ""),
-            _number(values, "rate"),
-            reset,
-            values.get("msg", ""),
-        )
-    except ConfigError as error:
-        raise option.origin.error(f"{option.name} {text}: {error.message}") from error
-
-
-def _number(values: dict[str, str], key: str) -> int:
-    try:
-        return int(values.get(key, "0"))
-    except ValueError as error:
-        raise ConfigError(f"{key}={values[key]}: this is not a number") from error
+def _threshold(text: str, alarms: Collection[str]) -> Threshold:
+    values = keyval.parse(text, _THRESHOLD_KEYS)
+    if not values.get("key") or "value" not in values:
+        raise ConfigError("a threshold needs key= and value=")
+    if values.get("alarm", "") and values["alarm"] not in alarms:
+        raise ConfigError(f"unknown alarm: {values['alarm']}")
+    return Threshold(
+        values["key"],
+        whole_number(values["value"], key="value"),
+        values.get("alarm", ""),
+        whole_number(values.get("rate", "0"), key="rate"),
+        whole_number(values["reset"], key="reset") if "reset" in values else None,
+        values.get("msg", ""),
+    )

@@ -6,11 +6,11 @@ Read with the rest of the settings; ConfigError names the line that is wrong.
 import os
 import signal
 from collections.abc import Mapping
+from functools import partial
 from typing import Final, NamedTuple
 
 from palatine.codec import alarm_grammar
 from palatine.config import Config, Option
-from palatine.errors import ConfigError
 from palatine_app_server.config import attached_settings, start_settings
 from palatine_app_server.config.attached_settings import DaemonWish
 from palatine_app_server.config.start_settings import StartSettings
@@ -94,25 +94,25 @@ def read(config: Config) -> ProcessSettings:
     return ProcessSettings(
         touches=_touches(config),
         fs=tuple(
-            _touch(config, f"fs-{order}", order, value) for order in _TREES for value in _values(config, f"fs-{order}")
+            _touch(config, f"fs-{order}", order, value) for order in _TREES for value in settings.texts(f"fs-{order}")
         ),
-        fifos=_values(config, "master-fifo"),
+        fifos=settings.texts("master-fifo"),
         early_pidfiles=_last(config, "pidfile"),
         pidfiles=_last(config, "pidfile2"),
         safe_pidfiles=(*_last(config, "safe-pidfile"), *_last(config, "safe-pidfile2")),
         titles=TitleSettings(
             auto=settings.flag("auto-procname"),
             prefix=f"{spaced.value or ''} " if spaced else (prefix.value or "") if prefix else "",
-            append=settings.text("procname-append", "") or "",
-            name=settings.text("procname", "") or "",
-            master=settings.text("procname-master", "") or "",
+            append=settings.text("procname-append", ""),
+            name=settings.text("procname", ""),
+            master=settings.text("procname-master", ""),
         ),
         hooks=_hooks(config),
-        tracebacker=settings.text("py-tracebacker", "") or "",
-        worker_program=settings.text("worker-exec", "") or settings.text("worker-exec2", "") or "",
-        worker_override=settings.text("python-worker-override", "") or "",
+        tracebacker=settings.text("py-tracebacker", ""),
+        worker_program=settings.text("worker-exec", "") or settings.text("worker-exec2", ""),
+        worker_override=settings.text("python-worker-override", ""),
         auto_reload=settings.integer("py-auto-reload", 0),
-        auto_reload_ignored=_values(config, "py-auto-reload-ignore"),
+        auto_reload_ignored=settings.texts("py-auto-reload-ignore"),
         exit_on_reload=settings.flag("exit-on-reload"),
         crash_alarms=tuple(
             _known_alarm(config, option, option.value or "") for option in settings.items("alarm-segfault")
@@ -129,7 +129,7 @@ def read(config: Config) -> ProcessSettings:
         rights=_rights(config),
         start=start_settings.read(config),
         shell=_shell(config),
-        background=settings.text("daemonize", "") or settings.text("daemonize2", "") or "",
+        background=settings.text("daemonize", "") or settings.text("daemonize2", ""),
         background_waits=settings.given("daemonize") is None,
     )
 
@@ -182,9 +182,9 @@ def _rights(config: Config) -> Rights:
         assert umask is not None
         raise umask.origin.error(f"umask takes an octal mode, not {umask.value!r}") from error
     return Rights(
-        immediate_uid=settings.text("immediate-uid", "") or "",
-        immediate_gid=settings.text("immediate-gid", "") or "",
-        additional_gids=_values(config, "add-gid"),
+        immediate_uid=settings.text("immediate-uid", ""),
+        immediate_gid=settings.text("immediate-gid", ""),
+        additional_gids=settings.texts("add-gid"),
         init_groups=not settings.flag("no-initgroups"),
         master_as_root=settings.flag("master-as-root"),
         umask=mask,
@@ -192,17 +192,16 @@ def _rights(config: Config) -> Rights:
 
 
 def _touches(config: Config) -> tuple[Touch, ...]:
-    found = [Touch(path, order) for order in _TOUCHES for path in _values(config, f"touch-{order}")]
+    found = [Touch(path, order) for order in _TOUCHES for path in config.settings.texts(f"touch-{order}")]
     for order in _TOUCHES_WITH_ARGUMENT:
-        found += [_touch(config, f"touch-{order}", order, value) for value in _values(config, f"touch-{order}")]
-    for option in config.settings.items("hook-touch"):
-        path, _, text = (option.value or "").partition(" ")
-        try:
-            hooks.parse(text, "touch", _shell(config))
-        except ConfigError as error:
-            raise option.origin.error(f"hook-touch takes a file and a hook: {error.message}") from error
-        found.append(Touch(path, "hook", text))
-    return tuple(found)
+        found += [_touch(config, f"touch-{order}", order, value) for value in config.settings.texts(f"touch-{order}")]
+    return (*found, *config.settings.each("hook-touch", partial(_hook_touch, shell=_shell(config))))
+
+
+def _hook_touch(text: str, shell: str) -> Touch:
+    path, _, hook = text.partition(" ")
+    hooks.parse(hook, "touch", shell)  # refused now, not when the file is touched
+    return Touch(path, "hook", hook)
 
 
 def _touch(config: Config, name: str, order: str, value: str) -> Touch:
@@ -235,23 +234,13 @@ def _hooks(config: Config) -> dict[str, tuple[Hook, ...]]:
 
 
 def _hooks_of(config: Config, name: str, moment: str, verb: str, shell: str) -> list[Hook]:
-    wanted = []
-    for option in config.settings.items(name):
-        try:
-            wanted.append(hooks.parse(f"{verb}{option.value or ''}", moment, shell))
-        except ConfigError as error:
-            raise option.origin.error(f"{option.name}: {error.message}") from error
-    return wanted
+    return list(config.settings.each(name, lambda text: hooks.parse(f"{verb}{text}", moment, shell)))
 
 
 def _shell(config: Config) -> str:
     """The first of binsh that can be executed."""
-    return next((path for path in _values(config, "binsh") if os.access(path, os.X_OK)), SHELL)
-
-
-def _values(config: Config, name: str) -> tuple[str, ...]:
-    return tuple(option.value or "" for option in config.settings.items(name))
+    return next((path for path in config.settings.texts("binsh") if os.access(path, os.X_OK)), SHELL)
 
 
 def _last(config: Config, name: str) -> tuple[str, ...]:
-    return _values(config, name)[-1:]
+    return config.settings.texts(name)[-1:]

@@ -41,14 +41,14 @@ def read(config: Config, first_socket: str) -> tuple[Wish, ...]:
 
 def _carbon(config: Config, option: Option, first_socket: str) -> Wish:
     settings = config.settings
-    idle = settings.text("carbon-idle-avg", "last") or "last"
+    idle = settings.text("carbon-idle-avg", "") or "last"
     if idle not in _IDLE_AVERAGES:
         raise ConfigError(f"carbon-idle-avg takes {', '.join(_IDLE_AVERAGES)}, not {idle!r}")
     root = settings.given("carbon-root")
     options = {
         "root": "uwsgi" if root is None else root.value or "",
         "id": settings.text("carbon-id", "") or first_socket.replace(".", "_"),
-        "dots": (settings.text("carbon-hostname-dots", "") or "")[:1],
+        "dots": settings.text("carbon-hostname-dots", "")[:1],
         "workers": not settings.flag("carbon-no-workers"),
         "idle_avg": idle,
         "cheaper": settings.given("cheaper") is not None,

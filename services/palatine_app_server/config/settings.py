@@ -1,13 +1,13 @@
 """The config as one frozen value: every option the app-server acts on, checked before anything is bound."""
 
 import os
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from palatine.codec import alarm_grammar
 from palatine.codec.push_grammar import Wish
 from palatine.config import Config
 from palatine.config.files import read_envdir
-from palatine.errors import ConfigError
 from palatine_app_server.config import (
     app_settings,
     feature_settings,
@@ -28,6 +28,8 @@ from palatine_app_server.config.socket_settings import SocketSettings, SocketWis
 from palatine_app_server.config.tls_settings import TlsSettings
 from palatine_app_server.serving.clients import BODY_MEMORY_BYTES, DEFAULT_IDLE_SECONDS, Limits
 from palatine_app_server.serving.loader import AppSource
+
+_ALARM_RULES: Final = frozenset({"log-alarm", "alarm-log", "not-log-alarm", "not-alarm-log"})
 
 #: What uWSGI does when the config is silent.
 DEFAULT_LISTEN: Final = 100
@@ -113,7 +115,7 @@ def read(config: Config) -> AppSettings:
     if cache is not None and (cache.value or "") not in {"", *(each.name for each in features.caches)}:
         raise cache.origin.error(f'unable to find cache "{cache.value}"')
     threads = settings.integer("threads", 1, minimum=1, maximum=MOST_THREADS)
-    envdir = [item for directory in _values(config, "envdir") for item in read_envdir(directory).items()]
+    envdir = [item for directory in settings.texts("envdir") for item in read_envdir(directory).items()]
     processes = settings.integer("processes", 1, minimum=1, maximum=MOST_PROCESSES)
     return AppSettings(
         sockets=socket_settings.read_sockets(config),
@@ -130,24 +132,24 @@ def read(config: Config) -> AppSettings:
         },
         snmp=_snmp_wanted(config),
         snmp_null_unset=settings.flag("snmp-null-unset"),
-        community=_text(config, "snmp-community")[:72],
+        community=settings.text("snmp-community", "")[:72],
         processes=processes,
         threads=threads,
         listen=settings.integer("listen", DEFAULT_LISTEN, minimum=1),
         master=settings.flag("master"),
         lazy_apps=settings.flag("lazy-apps") or settings.flag("lazy"),
         need_app=settings.flag("need-app"),
-        mode=_text(config, "mode"),
+        mode=settings.text("mode", ""),
         app=app_settings.read(config),
         front=front_settings.read(config),
         catch_exceptions=settings.flag("catch-exceptions"),
         limits=_limits(config),
         harakiri_seconds=settings.integer("harakiri", 0),
         mercy_seconds=settings.integer("worker-reload-mercy", settings.integer("reload-mercy", DEFAULT_MERCY_SECONDS)),
-        uid=_text(config, "uid"),
-        gid=_text(config, "gid"),
-        env=tuple(_env(value) for value in _values(config, "env")) + tuple(item for item in envdir if item[1]),
-        unenv=_values(config, "unenv") + tuple(name for name, value in envdir if not value),
+        uid=settings.text("uid", ""),
+        gid=settings.text("gid", ""),
+        env=tuple(_env(value) for value in settings.texts("env")) + tuple(item for item in envdir if item[1]),
+        unenv=settings.texts("unenv") + tuple(name for name, value in envdir if not value),
         binding=socket_settings.read(config),
         vacuum=settings.flag("vacuum"),
         locks=settings.integer("locks", 0) + 1,
@@ -157,9 +159,9 @@ def read(config: Config) -> AppSettings:
         life=life_settings.read(config, processes),
         process=process_settings.read(config),
         options=_module_options(config),
-        name=_text(config, "name") or _default_name(config),
-        runtime_dir=_text(config, "runtime-dir"),
-        state_dir=_text(config, "state-dir"),
+        name=settings.text("name", "") or _default_name(config),
+        runtime_dir=settings.text("runtime-dir", ""),
+        state_dir=settings.text("state-dir", ""),
         features=features,
         pushes=_pushes(config),
     )
@@ -167,13 +169,13 @@ def read(config: Config) -> AppSettings:
 
 def _daemon_sockets(config: Config) -> tuple[SocketWish, ...]:
     wishes = []
-    if _text(config, "stats"):
-        wishes.append(SocketWish("stats", _text(config, "stats")))
-    snmp = _text(config, "snmp")
+    if config.settings.text("stats", ""):
+        wishes.append(SocketWish("stats", config.settings.text("stats", "")))
+    snmp = config.settings.text("snmp", "")
     if ":" in snmp:
         wishes.append(SocketWish("snmp", snmp))
-    if _text(config, "udp"):
-        wishes.append(SocketWish("udp", _text(config, "udp")))
+    if config.settings.text("udp", ""):
+        wishes.append(SocketWish("udp", config.settings.text("udp", "")))
     return tuple(wishes)
 
 
@@ -221,13 +223,11 @@ def _alarms(config: Config) -> AlarmSettings:
     settings = config.settings
     alarms, rules = [], []
     for option in config.options:
-        try:
-            if option.name == "alarm":
-                alarms.append(alarm_grammar.parse_alarm(option.value or ""))
-            elif option.name in {"log-alarm", "alarm-log", "not-log-alarm", "not-alarm-log"}:
-                rules.append(alarm_grammar.parse_rule(option.value or "", negate=option.name.startswith("not-")))
-        except ConfigError as error:
-            raise option.origin.error(error.message) from error
+        if option.name == "alarm":
+            alarms.append(option.parsed(alarm_grammar.parse_alarm))
+        elif option.name in _ALARM_RULES:
+            negate = option.name.startswith("not-")
+            rules.append(option.parsed(partial(alarm_grammar.parse_rule, negate=negate)))
     alarm_grammar.check_rules(alarms, rules)
     backlog = settings.items("alarm-backlog")
     for option in backlog:
@@ -240,14 +240,6 @@ def _alarms(config: Config) -> AlarmSettings:
         freq=settings.integer("alarm-freq", 3),
         message_bytes=settings.integer("alarm-msg-size", 8192, minimum=1),
     )
-
-
-def _text(config: Config, name: str) -> str:
-    return config.settings.text(name, "") or ""
-
-
-def _values(config: Config, name: str) -> tuple[str, ...]:
-    return tuple(option.value or "" for option in config.settings.items(name))
 
 
 def _env(value: str) -> tuple[str, str]:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from palatine.config import Config, Option
-from palatine.errors import ConfigError
 from palatine_app_server.config import http_settings, tls_settings
 from palatine_app_server.config.tls_settings import TlsSettings
 from palatine_app_server.serving.clients import MODIFIERS
@@ -114,11 +113,7 @@ def read(config: Config) -> SocketSettings:
     owner = settings.given("chown-socket")
     uid = gid = None
     if owner is not None:
-        user, _, group = (owner.value or "").partition(":")
-        try:
-            uid, gid = privileges.ids(user, group)
-        except ConfigError as error:
-            raise owner.origin.error(error.message) from error
+        uid, gid = owner.parsed(lambda text: privileges.ids(*text.partition(":")[::2]))
     flags = []
     if settings.flag("reuse-port"):
         flags.append((socket.SOL_SOCKET, socket.SO_REUSEPORT, 1))

@@ -3,15 +3,12 @@
 Read with the rest of the settings; ConfigError names the line that is wrong.
 """
 
-from collections.abc import Callable
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
-from palatine.config import Config, Option
+from palatine.config import Config
 from palatine.errors import ConfigError
 from palatine_app_server.starting.gates import DEFAULT_SECONDS, Gate, Lock
 from palatine_app_server.starting.limits import LimitSettings
-
-T = TypeVar("T")
 
 #: Namespaces a worker cannot be put in while its master stays outside: it must be the master's child, of the app's uid.
 _NOT_ALONE: Final = frozenset({"pid", "user"})
@@ -81,9 +78,9 @@ class StartSettings(NamedTuple):
 def read(config: Config) -> StartSettings:
     """The settings of `config`."""
     settings = config.settings
-    late = [Lock(_text(config, name), waits) for name, waits in (("flock2", False), ("flock-wait2", True))]
+    late = [Lock(settings.text(name, ""), waits) for name, waits in (("flock2", False), ("flock-wait2", True))]
     return StartSettings(
-        locks=tuple(Lock(path, waits) for name, waits in _LOCKS for path in _values(config, name)),
+        locks=tuple(Lock(path, waits) for name, waits in _LOCKS for path in settings.texts(name)),
         late_locks=tuple(lock for lock in late if lock.path),
         gates=_gates(config),
         app_gates=_waits(config, "socket", "wait-for-socket", "wait-for-socket-timeout"),
@@ -91,22 +88,22 @@ def read(config: Config) -> StartSettings:
         jail=_jail(config),
         capabilities=_capabilities(config),
         drop_after_apps=settings.flag("drop-after-apps"),
-        files=_each(config, "file-write", _pair),
+        files=settings.each("file-write", _pair),
         patches=Patches(_patch(config, "privileged"), _patch(config, "unprivileged")),
         keeps_stdin=settings.flag("honour-stdin"),
         runs_atexit=not settings.flag("skip-atexit"),
         tears_down=not settings.flag("skip-atexit-teardown"),
-        directory=_text(config, "force-cwd"),
-        mountpoints=_values(config, "check-mountpoint"),
-        note_socket=_text(config, "notify-socket"),
-        namespace_door=_text(config, "setns-socket"),
-        kept_namespaces=_values(config, "setns-socket-skip"),
+        directory=settings.text("force-cwd", ""),
+        mountpoints=settings.texts("check-mountpoint"),
+        note_socket=settings.text("notify-socket", ""),
+        namespace_door=settings.text("setns-socket", ""),
+        kept_namespaces=settings.texts("setns-socket-skip"),
         heartbeat=settings.integer("heartbeat", 0),
         help_seconds=settings.integer("vassal-sos", 0),
         help_queue=settings.integer("vassal-sos-backlog", 0),
         reaper=settings.flag("reaper"),
         profiler=_profiler(config),
-        after_request=_each(config, "after-request-hook", _function),
+        after_request=settings.each("after-request-hook", _function),
     )
 
 
@@ -123,7 +120,7 @@ def _gates(config: Config) -> tuple[Gate, ...]:
 
 def _waits(config: Config, kind: str, option: str, timeout: str) -> tuple[Gate, ...]:
     seconds = config.settings.integer(timeout, DEFAULT_SECONDS) or DEFAULT_SECONDS
-    return tuple(Gate(kind, name, seconds) for name in _values(config, option))
+    return tuple(Gate(kind, name, seconds) for name in config.settings.texts(option))
 
 
 def _limits(config: Config) -> LimitSettings:
@@ -137,9 +134,9 @@ def _limits(config: Config) -> LimitSettings:
         cpus=settings.integer("cpu-affinity", 0),
         never_swap=settings.flag("never-swap"),
         merge=settings.integer("ksm", 0) > 0,
-        cgroups=_values(config, "cgroup"),
-        cgroup_options=_each(config, "cgroup-opt", _cgroup_option),
-        cgroup_mode=_told(mode, lambda text: int(text, 8)) if mode else 0o700,
+        cgroups=settings.texts("cgroup"),
+        cgroup_options=settings.each("cgroup-opt", _cgroup_option),
+        cgroup_mode=mode.parsed(_octal) if mode else 0o700,
     )
 
 
@@ -147,11 +144,11 @@ def _jail(config: Config) -> JailSettings:
     pivot = config.settings.given("pivot-root")
     unshare, after = (config.settings.given(name) for name in ("unshare", "unshare2"))
     return JailSettings(
-        joined=tuple(filter(None, [_text(config, "setns")])),
-        unshare=_told(unshare, _namespaces) if unshare else 0,
-        root=_text(config, "chroot"),
-        pivot=_told(pivot, _pivot) if pivot else None,
-        unshare_after=_told(after, _namespaces) if after else 0,
+        joined=tuple(filter(None, [config.settings.text("setns", "")])),
+        unshare=unshare.parsed(_namespaces) if unshare else 0,
+        root=config.settings.text("chroot", ""),
+        pivot=pivot.parsed(_pivot) if pivot else None,
+        unshare_after=after.parsed(_namespaces) if after else 0,
     )
 
 
@@ -177,7 +174,7 @@ def _pivot(text: str) -> tuple[str, str]:
 
 def _capabilities(config: Config) -> frozenset[int]:
     option = config.settings.given("cap")
-    return _told(option, _capability_numbers) if option else frozenset()
+    return option.parsed(_capability_numbers) if option else frozenset()
 
 
 def _capability_numbers(text: str) -> frozenset[int]:
@@ -202,8 +199,15 @@ def _profiler(config: Config) -> str:
 
 
 def _patch(config: Config, which: str) -> tuple[str, ...]:
-    program = _text(config, f"{which}-binary-patch")
-    return (program,) if program else tuple(_text(config, f"{which}-binary-patch-arg").split())
+    program = config.settings.text(f"{which}-binary-patch", "")
+    return (program,) if program else tuple(config.settings.text(f"{which}-binary-patch-arg", "").split())
+
+
+def _octal(text: str) -> int:
+    try:
+        return int(text, 8)
+    except ValueError as error:
+        raise ConfigError(f"{text!r} is not an octal number") from error
 
 
 def _cgroup_option(text: str) -> tuple[str, str]:
@@ -221,25 +225,3 @@ def _function(text: str) -> str:
     if not text.replace(":", ".").replace(".", "").isidentifier() or not set(text) & {".", ":"}:
         raise ConfigError(f"it takes MODULE:FUNCTION, a Python function (C functions cannot be called), not {text!r}")
     return text
-
-
-def _each(config: Config, name: str, parse: Callable[[str], T]) -> tuple[T, ...]:
-    return tuple(_told(option, parse) for option in config.settings.items(name))
-
-
-def _told(option: Option, parse: Callable[[str], T]) -> T:
-    """What `parse` makes of the option's value; its errors get the option's place."""
-    try:
-        return parse(option.value or "")
-    except ValueError as error:
-        raise option.origin.error(f"{option.name} = {option.value}: this is not a number") from error
-    except ConfigError as error:
-        raise option.origin.error(f"{option.name}: {error.message}") from error
-
-
-def _values(config: Config, name: str) -> tuple[str, ...]:
-    return tuple(option.value or "" for option in config.settings.items(name))
-
-
-def _text(config: Config, name: str) -> str:
-    return config.settings.text(name, "") or ""

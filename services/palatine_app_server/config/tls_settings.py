@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from palatine.config import Config, Option
 from palatine.errors import ConfigError
+from palatine_app_server.config.values import pattern
 from palatine_app_server.log.log_grammar import parse_keyvals
 
 if TYPE_CHECKING:
@@ -51,10 +52,7 @@ def parse(option: Option) -> TlsSettings:
     """One of them; ConfigError at its line."""
     value = option.value or ""
     if option.name == "https2":
-        try:
-            given = parse_keyvals(value)
-        except ConfigError as error:
-            raise option.origin.error(error.message) from error
+        given = option.parsed(parse_keyvals)
         words = [given.get("addr", ""), given.get("cert", ""), given.get("key", ""), given.get("ciphers", "")]
         words.append(given.get("client_ca", given.get("clientca", "")))
     else:
@@ -76,8 +74,8 @@ def read_extras(config: Config) -> TlsExtras:
     patterns = [_named(option) for option in settings.items("sni-regexp")]
     return TlsExtras(
         names=(*names, *patterns),
-        directory=settings.text("sni-dir", "") or "",
-        directory_ciphers=settings.text("sni-dir-ciphers", "") or "",
+        directory=settings.text("sni-dir", ""),
+        directory_ciphers=settings.text("sni-dir-ciphers", ""),
         options=options,
         old_versions=settings.flag("ssl-enable-tlsv1"),
         export_certificate=settings.flag("https-export-cert"),
@@ -94,13 +92,8 @@ def _named(option: Option) -> NamedCertificate:
         raise option.origin.error(f"{option.name}: a client CA belongs to the socket: address,cert,key,ciphers,CA")
     if not name or not 2 <= len(words) <= 3 or not all(words[:2]):
         raise option.origin.error(f"{option.name} = {option.value}: it takes a name, a space, and certificate,key")
-    pattern = None
-    if option.name == "sni-regexp":
-        try:
-            pattern = re.compile(name)
-        except re.error as error:
-            raise option.origin.error(f"{name!r} is not a regular expression: {error}") from error
-    return NamedCertificate(name.lower(), words[0], words[1], "".join(words[2:]), pattern)
+    expression = option.parsed(lambda _text: pattern(name)) if option.name == "sni-regexp" else None
+    return NamedCertificate(name.lower(), words[0], words[1], "".join(words[2:]), expression)
 
 
 def contexts(wanted: tuple[TlsSettings, ...]) -> "Mapping[str, ssl.SSLContext]":

@@ -3,13 +3,16 @@
 Every getter takes any spelling of an option and every error names file, line and column of the value it is about.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, NamedTuple, TypeVar, overload
 
 from palatine.codec.config_math import leading_int
 from palatine.codec.config_source import Origin
 from palatine.config.directives import is_true
 from palatine.config.table import Table
+from palatine.errors import ConfigError
+
+T = TypeVar("T")
 
 #: Options that other options switch on, by the word the table uses.
 IMPLIED_FLAGS: Final[Mapping[str, str]] = {
@@ -35,6 +38,13 @@ class Option(NamedTuple):
     name: str
     value: str | None
     origin: Origin
+
+    def parsed(self, parse: Callable[[str], T]) -> T:
+        """What `parse` makes of the value, "" where there is none; its ConfigError gets the option's name and place."""
+        try:
+            return parse(self.value or "")
+        except ConfigError as error:
+            raise self.origin.error(f"{self.name}: {error.message}") from error
 
 
 class Settings:
@@ -72,10 +82,24 @@ class Settings:
             return is_true(option.value)
         return default or IMPLIED_FLAGS.get(self._table.canonical(name), "") in self.implied
 
+    @overload
+    def text(self, name: str) -> str | None: ...
+
+    @overload
+    def text(self, name: str, default: str) -> str: ...
+
     def text(self, name: str, default: str | None = None) -> str | None:
         """The value of a text option; "" where it was given without one."""
         option = self.given(name)
         return default if option is None else option.value or ""
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """The values of an option that may come several times, in order."""
+        return tuple(option.value or "" for option in self.items(name))
+
+    def each(self, name: str, parse: Callable[[str], T]) -> tuple[T, ...]:
+        """The same, parsed; a ConfigError of `parse` gets its option's name and place."""
+        return tuple(option.parsed(parse) for option in self.items(name))
 
     def integer(self, name: str, default: int = 0, *, minimum: int = 0, maximum: int | None = None) -> int:
         """The value of an integer option: 1 where it has no value, 0 for "" and false words.

@@ -71,7 +71,7 @@ def test_stores() -> None:
         (("--farm", "f:1"), "invalid mule id: 1"),
         (("--mules", "1", "--farm", "f"), "must be in the form name:mule"),
         (("--mules", "1", "--farm", "f:x"), "must be in the form name:mule"),
-        (("--mules", "x"), "mules=x: this is not a number"),
+        (("--mules", "x"), "mules: x: this is not a number"),
         (("--mules", "1000"), "at most 256"),
         (("--cron", "nonsense"), "invalid cron syntax"),
         (("--cron", "1 2 3 4 x command"), "invalid cron syntax"),

@@ -234,7 +234,7 @@ def test_what_a_patched_master_executes_has_its_sockets(programs: Runner) -> Non
         ("cap = fly", "unknown capability: fly"),
         ("pivot-root = /jail", "must be separated by a space"),
         ("file-write = nothing", "it takes a name, = and a value"),
-        ("cgroup-dir-mode = rwx", "this is not a number"),
+        ("cgroup-dir-mode = rwx", "is not an octal number"),
         ("prio = 20", "it must be at most 19"),
         ("after-request-hook = c_symbol", "C functions cannot be called"),
     ],

@@ -1,16 +1,11 @@
-"""HTTPS sockets as the config asks for them, and their contexts. `ssl` is imported only where there is one."""
+"""HTTPS sockets as the config asks for them. Must never load `ssl`: a master that has none does without."""
 
 import re
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from palatine.config import Config, Option
-from palatine.errors import ConfigError
 from palatine_app_server.config.values import pattern
 from palatine_app_server.log.log_grammar import parse_keyvals
-
-if TYPE_CHECKING:
-    import ssl
 
 OPTIONS: Final = ("https", "https-socket", "https2")
 
@@ -94,22 +89,3 @@ def _named(option: Option) -> NamedCertificate:
         raise option.origin.error(f"{option.name} = {option.value}: it takes a name, a space, and certificate,key")
     expression = option.parsed(lambda _text: pattern(name)) if option.name == "sni-regexp" else None
     return NamedCertificate(name.lower(), words[0], words[1], "".join(words[2:]), expression)
-
-
-def contexts(wanted: tuple[TlsSettings, ...]) -> "Mapping[str, ssl.SSLContext]":
-    """Address → context, certificates and keys read; ConfigError where one cannot be."""
-    if not wanted:
-        return {}
-    from palatine_app_server.serving import tls_context  # and with it ssl
-
-    return tls_context.contexts(wanted)
-
-
-def refreshed(
-    wanted: tuple[TlsSettings, ...], known: "Mapping[str, ssl.SSLContext]"
-) -> "tuple[Mapping[str, ssl.SSLContext], str]":
-    """The contexts as the files are now, for a new generation; those `known` and why, where they cannot be read."""
-    try:
-        return contexts(wanted), ""
-    except ConfigError as error:
-        return known, f"certificates stay as they were: {error.message}"

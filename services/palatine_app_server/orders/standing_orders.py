@@ -11,6 +11,7 @@ from palatine_app_server.orders.orders import Orders
 from palatine_app_server.orders.touches import Touch
 from palatine_app_server.orders.vassal import EmperorPipe
 from palatine_app_server.starting import hooks, pid_files
+from palatine_app_server.starting.errors import HookError
 from palatine_app_server.starting.hooks import SIGNAL_ORDERS
 from palatine_app_server.supervision.reload_policy import How
 from palatine_app_server.supervision.scaling import Scaling
@@ -133,7 +134,7 @@ class StandingOrders(Part):
         else:
             try:
                 hooks.run([hook], "master")
-            except hooks.HookError as error:
+            except HookError as error:
                 self._logs.say(str(error))
 
     def _spawn(self, command: str, shell: str) -> None:

@@ -3,20 +3,17 @@
 import random
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from palatine_app_server.routing import body_transforms, route_extra_grammar
 from palatine_app_server.routing.body_transforms import Transform
 from palatine_app_server.routing.route_grammar import Rule
-from palatine_app_server.routing.route_steps import Reply, header_text, number
-
-if TYPE_CHECKING:
-    from palatine_app_server.routing.route_policy import Walk
+from palatine_app_server.routing.route_walk import Reply, Walk, header_text, number
 
 _MASK: Final = 0xFFFFFFFF
 
 
-def run(walk: "Walk", rule: Rule) -> str:
+def run(walk: Walk, rule: Rule) -> str:
     """Do what `rule` says; how the walk goes on."""
     word = route_extra_grammar.SPELLINGS.get(rule.word, rule.word)
     if word in route_extra_grammar.SERVERS:
@@ -24,18 +21,18 @@ def run(walk: "Walk", rule: Rule) -> str:
     return _STEPS[word](walk, rule)
 
 
-def in_cache(walk: "Walk", argument: str) -> bool:
+def in_cache(walk: Walk, argument: str) -> bool:
     """The condition `incache`."""
     given = route_extra_grammar.keys("incache", argument)
     return walk.world.cached(walk.expand(given["key"]), given.get("name", "")) is not None
 
 
-def _given(walk: "Walk", rule: Rule) -> dict[str, str]:
+def _given(walk: Walk, rule: Rule) -> dict[str, str]:
     word = route_extra_grammar.SPELLINGS.get(rule.word, rule.word)
     return {key: walk.expand(value) for key, value in route_extra_grammar.keys(word, rule.argument).items()}
 
 
-def _forward(walk: "Walk", rule: Rule) -> str:
+def _forward(walk: Walk, rule: Rule) -> str:
     server = route_extra_grammar.server(rule.word, rule.argument)
     if not server.address:  # uwsgi:,0,0: this server itself
         return "continue"
@@ -45,7 +42,7 @@ def _forward(walk: "Walk", rule: Rule) -> str:
     return "break"
 
 
-def _cache(walk: "Walk", rule: Rule) -> str:
+def _cache(walk: Walk, rule: Rule) -> str:
     given = _given(walk, rule)
     value = walk.world.cached(given["key"], given.get("name", ""))
     if value is None:
@@ -58,7 +55,7 @@ def _cache(walk: "Walk", rule: Rule) -> str:
     return "break"
 
 
-def _cache_variable(walk: "Walk", rule: Rule) -> str:
+def _cache_variable(walk: Walk, rule: Rule) -> str:
     given = _given(walk, rule)
     value = walk.world.cached(given["key"], given.get("name", ""))
     if value is not None:
@@ -70,14 +67,14 @@ def _cache_variable(walk: "Walk", rule: Rule) -> str:
     return "next"
 
 
-def _cache_set(walk: "Walk", rule: Rule) -> str:
+def _cache_set(walk: Walk, rule: Rule) -> str:
     given = _given(walk, rule)
     value = given["value"].encode("latin-1", "replace")
     walk.world.cache("set", given["key"], value, number(given.get("expires", "")), given.get("name", ""))
     return "next"
 
 
-def _cache_number(walk: "Walk", rule: Rule) -> str:
+def _cache_number(walk: Walk, rule: Rule) -> str:
     given = _given(walk, rule)
     verb = rule.word.removeprefix("cache")
     by = number(given["value"]) if "value" in given else 1 if verb in {"inc", "dec"} else 2
@@ -85,7 +82,7 @@ def _cache_number(walk: "Walk", rule: Rule) -> str:
     return "next"
 
 
-def _cache_store(walk: "Walk", rule: Rule) -> str:
+def _cache_store(walk: Walk, rule: Rule) -> str:
     given = _given(walk, rule)
     world, expires, name = walk.world, number(given.get("expires", "")), given.get("name", "")
 
@@ -100,12 +97,12 @@ def _cache_store(walk: "Walk", rule: Rule) -> str:
     return "next"
 
 
-def _transform(make: Callable[["Walk"], Transform], walk: "Walk", _rule: Rule) -> str:
+def _transform(make: Callable[[Walk], Transform], walk: Walk, _rule: Rule) -> str:
     walk.transforms.append(make(walk))
     return "next"
 
 
-def _to_file(walk: "Walk", rule: Rule) -> str:
+def _to_file(walk: Walk, rule: Rule) -> str:
     path = walk.world.path(_given(walk, rule)["filename"])
     if "\0" in path or ".." in path.split("/"):  # of a request's variables, where the rule has some
         walk.world.say(f"[uwsgi-route] tofile: {path!r} leads elsewhere")
@@ -114,7 +111,7 @@ def _to_file(walk: "Walk", rule: Rule) -> str:
     return "next"
 
 
-def _expires(walk: "Walk", rule: Rule) -> str:
+def _expires(walk: Walk, rule: Rule) -> str:
     given = _given(walk, rule)
     since = walk.world.modified(given["filename"]) if "filename" in given else number(given.get("unix", ""))
     if since is None:
@@ -123,7 +120,7 @@ def _expires(walk: "Walk", rule: Rule) -> str:
     return "next"
 
 
-def _hash(walk: "Walk", rule: Rule) -> str:
+def _hash(walk: Walk, rule: Rule) -> str:
     given = _given(walk, rule)
     items = [item for item in given["items"].split(";") if item]
     key = given["key"].encode("latin-1", "replace")
@@ -167,7 +164,7 @@ def _random(_key: bytes) -> int:
 _HASHES: Final[dict[str, Callable[[bytes], int]]] = {
     "djb33x": djb33x, "murmur2": murmur2, "random": _random, "rand": _random,
 }  # fmt: skip
-_STEPS: Final[dict[str, Callable[["Walk", Rule], str]]] = {
+_STEPS: Final[dict[str, Callable[[Walk, Rule], str]]] = {
     "cache": _cache, "cachevar": _cache_variable, "cacheset": _cache_set, "cachestore": _cache_store,
     **dict.fromkeys(("cacheinc", "cachedec", "cachemul", "cachediv"), _cache_number),
     "gzip": partial(_transform, lambda _walk: body_transforms.Gzip()),

@@ -1,48 +1,22 @@
 """What each action of a route does to a walk, and how that goes on: "next", "continue", "break" or "goto"."""
 
-import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final
 
 from palatine.codec.http_head import unquote
 from palatine_app_server.routing.route_grammar import VARIABLES, Rule
-
-if TYPE_CHECKING:
-    from palatine_app_server.routing.route_policy import Walk
+from palatine_app_server.routing.route_walk import Effect, Reply, Walk, header_text, number
 
 _NOWHERE: Final = "/dev/null/nowhere"
-_NUMBER: Final = re.compile(r"\s*([+-]?[0-9]{1,18})")
 
 
-class Reply(NamedTuple):
-    """An answer of a rule; `path` names a file to send instead of `body`."""
-
-    status: str
-    headers: tuple[tuple[str, str], ...]
-    body: bytes = b""
-    path: str = ""
-
-
-class Effect(NamedTuple):
-    """Something to be done outside: log, alarm, signal, harakiri, chdir, procname, metric."""
-
-    name: str
-    arguments: tuple[str, ...]
-
-
-def number(text: str) -> int:
-    """As strtol(3) reads it: what does not begin with a number is 0."""
-    found = _NUMBER.match(text)
-    return int(found[1]) if found else 0
-
-
-def _break(walk: "Walk", rule: Rule) -> str:
+def _break(walk: Walk, rule: Rule) -> str:
     if len(rule.argument) >= 3:
         walk.reply = Reply(rule.argument, (("Connection", "close"), ("Content-Type", "text/plain")))
     return "break"
 
 
-def _return(walk: "Walk", rule: Rule) -> str:
+def _return(walk: Walk, rule: Rule) -> str:
     reason = REASONS.get(rule.argument)
     if reason is not None:
         body = b"" if rule.argument[0] == "1" or rule.argument in {"204", "304"} else reason.encode()
@@ -51,7 +25,7 @@ def _return(walk: "Walk", rule: Rule) -> str:
     return "break"
 
 
-def _redirect(walk: "Walk", rule: Rule) -> str:
+def _redirect(walk: Walk, rule: Rule) -> str:
     status, text = ("302 Found", b"Moved")
     if rule.action == "redirect-permanent":
         status, text = ("301 Moved Permanently", b"Moved Permanently")
@@ -59,7 +33,7 @@ def _redirect(walk: "Walk", rule: Rule) -> str:
     return "break"
 
 
-def _static(walk: "Walk", rule: Rule) -> str:
+def _static(walk: Walk, rule: Rule) -> str:
     path = _below(walk, rule.argument)
     if rule.action == "static-next" and not walk.world.is_file("isfile", path):
         return "next"
@@ -67,7 +41,7 @@ def _static(walk: "Walk", rule: Rule) -> str:
     return "break"
 
 
-def _below(walk: "Walk", template: str) -> str:
+def _below(walk: Walk, template: str) -> str:
     """The file a rule names; none where what a client sent leads out of the directory it was put in."""
     path = walk.expand(template)
     if "\0" not in path and path.split("/").count("..") <= template.split("/").count(".."):
@@ -76,7 +50,7 @@ def _below(walk: "Walk", template: str) -> str:
     return _NOWHERE
 
 
-def _file(walk: "Walk", rule: Rule) -> str:
+def _file(walk: Walk, rule: Rule) -> str:
     given = dict(item.partition("=")[::2] for item in rule.argument.split(","))
     path = _below(walk, given.get("filename", ""))
     if not walk.world.is_file("isfile", path):
@@ -86,7 +60,7 @@ def _file(walk: "Walk", rule: Rule) -> str:
     return "break"
 
 
-def _basicauth(walk: "Walk", rule: Rule) -> str:
+def _basicauth(walk: Walk, rule: Rule) -> str:
     if walk.get("REMOTE_USER"):
         return "next"
     realm, _, secret = rule.argument.partition(",")
@@ -102,7 +76,7 @@ def _basicauth(walk: "Walk", rule: Rule) -> str:
     return "break"
 
 
-def _rewrite(walk: "Walk", rule: Rule) -> str:
+def _rewrite(walk: Walk, rule: Rule) -> str:
     path, question, query = walk.expand(rule.argument).partition("?")
     before = walk.get("QUERY_STRING")
     if question:
@@ -111,7 +85,7 @@ def _rewrite(walk: "Walk", rule: Rule) -> str:
     return "continue" if rule.action == "rewrite-last" else "next"
 
 
-def _math(walk: "Walk", rule: Rule) -> str:
+def _math(walk: Walk, rule: Rule) -> str:
     name, _, operand = rule.argument.partition(",")
     left, right = number(walk.get(name)), number(walk.expand(operand)) if operand else 1
     results = {"+": left + right, "-": left - right, "*": left * right}
@@ -120,71 +94,71 @@ def _math(walk: "Walk", rule: Rule) -> str:
     return "next"
 
 
-def _add_header(walk: "Walk", rule: Rule) -> str:
+def _add_header(walk: Walk, rule: Rule) -> str:
     name, colon, value = walk.expand(rule.argument).partition(":")
     if colon and name:
         walk.add.append((header_text(name), header_text(value.strip())))
     return "next"
 
 
-def _set_user(walk: "Walk", rule: Rule) -> str:
+def _set_user(walk: Walk, rule: Rule) -> str:
     walk.set("REMOTE_USER", walk.expand(rule.argument).partition(":")[0])
     return "next"
 
 
-def _fix_path_info(walk: "Walk", _rule: Rule) -> str:
+def _fix_path_info(walk: Walk, _rule: Rule) -> str:
     walk.set("PATH_INFO", walk.get("PATH_INFO")[len(walk.get("SCRIPT_NAME")) :])
     return "next"
 
 
-def _keyed(walk: "Walk", rule: Rule) -> tuple[str, str]:
+def _keyed(walk: Walk, rule: Rule) -> tuple[str, str]:
     key, _, template = rule.argument.partition("=")
     return key, walk.expand(template)
 
 
-def _log_variable(walk: "Walk", rule: Rule) -> str:
+def _log_variable(walk: Walk, rule: Rule) -> str:
     key, value = _keyed(walk, rule)
     walk.log_variables[key] = value
     return "next"
 
 
-def _add_variable(walk: "Walk", rule: Rule) -> str:
+def _add_variable(walk: Walk, rule: Rule) -> str:
     walk.set(*_keyed(walk, rule))
     return "next"
 
 
-def _set(walk: "Walk", rule: Rule) -> str:
+def _set(walk: Walk, rule: Rule) -> str:
     walk.set(VARIABLES[rule.word], walk.expand(rule.argument))
     return "next"
 
 
-def _remove_header(walk: "Walk", rule: Rule) -> str:
+def _remove_header(walk: Walk, rule: Rule) -> str:
     walk.remove.append(walk.expand(rule.argument).lower())
     return "next"
 
 
-def _clear_headers(walk: "Walk", rule: Rule) -> str:
+def _clear_headers(walk: Walk, rule: Rule) -> str:
     walk.fresh_status = walk.expand(rule.argument)
     return "next"
 
 
-def _send(walk: "Walk", rule: Rule) -> str:
+def _send(walk: Walk, rule: Rule) -> str:
     data = walk.expand(rule.argument).encode("latin-1", "replace")
     walk.raw += data + (b"\r\n" if rule.action == "send-crnl" else b"")
     return "next"
 
 
-def _set_app(walk: "Walk", rule: Rule) -> str:
+def _set_app(walk: Walk, rule: Rule) -> str:
     walk.app = walk.expand(rule.argument)
     return "next"
 
 
-def _be_silent(walk: "Walk", _rule: Rule) -> str:
+def _be_silent(walk: Walk, _rule: Rule) -> str:
     walk.silent = True
     return "next"
 
 
-def _effect(walk: "Walk", rule: Rule) -> str:
+def _effect(walk: Walk, rule: Rule) -> str:
     parts = rule.argument.split(" ", 1) if rule.action == "alarm" else [rule.argument]
     arguments = [walk.expand(part) for part in parts]
     if rule.action == "metric":
@@ -193,18 +167,13 @@ def _effect(walk: "Walk", rule: Rule) -> str:
     return "next"
 
 
-def header_text(text: str) -> str:
-    """What a client sent cannot begin a header of its own."""
-    return text.replace("\r", "").replace("\n", "").replace("\0", "")
-
-
-def _extra(walk: "Walk", rule: Rule) -> str:
+def _extra(walk: Walk, rule: Rule) -> str:
     from palatine_app_server.routing import route_extras  # loaded with the first worker that has such a rule
 
     return route_extras.run(walk, rule)
 
 
-Step = Callable[["Walk", Rule], str]
+Step = Callable[[Walk, Rule], str]
 STEPS: Final[dict[str, Step]] = {
     "continue": lambda _walk, _rule: "continue", "goto": lambda _walk, _rule: "goto",
     "nothing": lambda _walk, _rule: "next", "disableheaders": lambda _walk, _rule: "next",

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from palatine_app_server.routing.route_steps import Effect, number
+from palatine_app_server.routing.route_walk import Effect, number
 from palatine_app_server.serving import http_ranges, mime_types
 from palatine_app_server.system import linux
 

@@ -8,16 +8,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from palatine_app_server.config.front_settings import FrontSettings
+from palatine_app_server.routing import route_policy
 from palatine_app_server.routing.route_grammar import Routes, Rule
-from palatine_app_server.routing.route_policy import End, Walk
+from palatine_app_server.routing.route_policy import End
+from palatine_app_server.routing.route_walk import Walk
 from palatine_app_server.routing.route_world import Outside
 from palatine_app_server.serving import mime_types
-from palatine_app_server.serving.apps import App
 from palatine_app_server.serving.edited_response import EditedResponse
 from palatine_app_server.serving.file_parts import FilePart, FileSlice
 from palatine_app_server.serving.file_wrapper import FileWrapper
 from palatine_app_server.serving.front import Front, said, send_answer
-from palatine_app_server.serving.loader import AppSource
+from palatine_app_server.serving.loader import App, AppSource
 from palatine_app_server.serving.request import Core, log
 from palatine_app_server.serving.response import ExcInfo, Response
 from palatine_app_server.serving.static_files import StaticFiles
@@ -60,7 +61,7 @@ class RoutedFront(Front):
         app = self._choose(environ)
         self._prepare(core, environ, response)
         answer = self._static.answer(environ, time.time()) if self._static is not None else None
-        end = walk.run(self._routes.request)
+        end = route_policy.run(walk, self._routes.request)
         response.kept = (len(walk.add), len(walk.remove))
         self.settle(core, walk)
         response.take_transforms()
@@ -125,9 +126,9 @@ class RoutedFront(Front):
         end = End.THROUGH
         if walk.status >= 400 and not response.in_error:
             response.in_error = True
-            end = walk.run(self._routes.error)
+            end = route_policy.run(walk, self._routes.error)
         if end is End.THROUGH:
-            end = walk.run(self._routes.response)
+            end = route_policy.run(walk, self._routes.response)
         self.settle(response.core, walk)
         response.take_transforms()
         return end is End.BREAK and bool(walk.reply or walk.static or walk.upstream)
@@ -176,7 +177,7 @@ class RoutedFront(Front):
 
     def _finish(self, core: Core, walk: Walk, response: Response) -> None:
         walk.status = response.status
-        walk.run(self._routes.final)
+        route_policy.run(walk, self._routes.final)
         self.settle_after(core, walk)
 
     def settle_after(self, core: Core, walk: Walk) -> None:

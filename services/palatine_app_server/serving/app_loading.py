@@ -7,6 +7,7 @@ from palatine_app_server.config.settings import AppSettings
 from palatine_app_server.serving import apps, loader
 from palatine_app_server.serving.request import Handler, WsgiApp
 from palatine_app_server.starting import hooks
+from palatine_app_server.starting.errors import HookError
 
 
 def prepare(settings: AppSettings) -> None:
@@ -32,7 +33,7 @@ def load(settings: AppSettings) -> WsgiApp | Handler | None:
     return apps.made(settings.front, settings.app, loaded)
 
 
-def report(error: loader.AppError | hooks.HookError) -> None:
+def report(error: loader.AppError | HookError) -> None:
     """Say why, with the traceback of the app's own error."""
     if error.__cause__ is not None:
         sys.__excepthook__(type(error.__cause__), error.__cause__, error.__cause__.__traceback__)

@@ -6,26 +6,17 @@ import time
 import types
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from palatine_app_server.config.front_settings import FrontSettings
 from palatine_app_server.serving import loader
-from palatine_app_server.serving.loader import AppError, AppSource
+from palatine_app_server.serving.loader import App, AppError, AppSource
 
 if TYPE_CHECKING:
     from palatine_app_server.serving.request import Handler
 
-WsgiApp = Callable[..., Any]
 
-
-class App(NamedTuple):
-    """A loaded app and where it is mounted; "" is the default."""
-
-    mountpoint: str
-    call: WsgiApp
-
-
-def made(settings: FrontSettings, source: AppSource, loaded: Sequence[App]) -> "WsgiApp | Handler | None":
+def made(settings: FrontSettings, source: AppSource, loaded: Sequence[App]) -> "Callable[..., Any] | Handler | None":
     """What a worker calls: the app itself where there is nothing else to do, None where there is no app."""
     plain = len(loaded) <= 1 and all(app.mountpoint == "" for app in loaded) and not source.no_default
     if plain and not settings.wanted:

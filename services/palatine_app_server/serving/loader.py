@@ -7,7 +7,7 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from palatine.errors import PalatineError
@@ -52,6 +52,13 @@ class AppSource(NamedTuple):
         """Where the apps with counters of their own are mounted; the rest of `applications` counts with the first."""
         first = ("",) if self._replace(mounts=()).named else ()
         return (*first, *(point for point, _what in self.mounts)) or ("",)
+
+
+class App(NamedTuple):
+    """A loaded app and where it is mounted; "" is the default."""
+
+    mountpoint: str
+    call: Callable[..., Any]
 
 
 def prepare_path(source: AppSource) -> None:

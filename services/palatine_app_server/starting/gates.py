@@ -13,18 +13,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
-from palatine.errors import PalatineError
 from palatine_app_server.connect_and_read import connected
+from palatine_app_server.starting.errors import GateError
 
 DEFAULT_SECONDS: Final = 60
 #: Between two looks: nobody tells us when an interface or a mount appears.
 _LOOK_SECONDS: Final = 0.1
 #: struct flock of fcntl(2): type, whence, start, length, pid.
 _FLOCK: Final = struct.Struct("hhqqi4x")
-
-
-class GateError(PalatineError):
-    """What the instance must wait for did not come, or a file is locked by another: exit code 1, as uWSGI's."""
 
 
 class Lock(NamedTuple):

@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from palatine.errors import ConfigError, PalatineError
+from palatine.errors import ConfigError
 from palatine_app_server.starting import gates
-from palatine_app_server.starting.gates import Gate, GateError
+from palatine_app_server.starting.errors import GateError, HookError
+from palatine_app_server.starting.gates import Gate
 
 #: The moments of `hook-MOMENT` and, but for the later ones, `exec-MOMENT`.
 MOMENTS: Final = (
@@ -44,10 +45,6 @@ _OF_THE_MASTER: Final = frozenset({"unix_signal", "alarm"})
 #: uWSGI calls C functions by these; here they call Python's.
 _CALLS: Final = frozenset({"call", "callret", "callint", "callintret"})
 SHELL: Final = "/bin/sh"
-
-
-class HookError(PalatineError):
-    """A hook failed: the instance ends, as uWSGI's does."""
 
 
 class Hook(NamedTuple):

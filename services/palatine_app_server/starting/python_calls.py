@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from palatine_app_server.starting.hooks import HookError
+from palatine_app_server.starting.errors import HookError
 
 
 def find(name: str) -> Callable[..., Any]:

@@ -8,13 +8,13 @@ from functools import partial
 from typing import Any
 
 from palatine.counters import Segment
-from palatine_app_server.config import tls_settings
 from palatine_app_server.config.settings import AppSettings
 from palatine_app_server.config.socket_settings import HTTP, Traits
 from palatine_app_server.log.logs import Logs
 from palatine_app_server.serving.clients import Listener
 from palatine_app_server.serving.worker import Doors
 from palatine_app_server.sharing.commons import Commons
+from palatine_app_server.supervision import certificates
 from palatine_app_server.supervision.foundation import Sockets
 from palatine_app_server.supervision.inheritance import Inheritance
 from palatine_app_server.system import sockets
@@ -85,7 +85,7 @@ class Heritage:
 
     def _contexts(self) -> Mapping[str, Any]:
         """Those of a new generation: certificates may be others by now."""
-        contexts, complaint = tls_settings.refreshed(self._get_settings().tls, self._tls)
+        contexts, complaint = certificates.refreshed(self._get_settings().tls, self._tls)
         if complaint:
             sys.stderr.write(f"{complaint}\n")
         return contexts

@@ -15,7 +15,6 @@ from palatine import places
 from palatine.codec import emperor_pipe
 from palatine.companions import Companions
 from palatine.notify import Notifier
-from palatine_app_server.config import tls_settings
 from palatine_app_server.config.settings import AppSettings
 from palatine_app_server.crews.crew import Crew
 from palatine_app_server.linking import link_sibling
@@ -29,7 +28,7 @@ from palatine_app_server.orders.vassal import EmperorPipe
 from palatine_app_server.scheduling.schedule import Schedule
 from palatine_app_server.sharing import commons
 from palatine_app_server.starting import hooks, pid_files
-from palatine_app_server.supervision import alarm_raising, foundation, optional_parts, succession, vacuum
+from palatine_app_server.supervision import alarm_raising, certificates, foundation, optional_parts, succession, vacuum
 from palatine_app_server.supervision.alarm_raising import Alarms
 from palatine_app_server.supervision.backlog import Backlog
 from palatine_app_server.supervision.hearing import Hearing, Message
@@ -76,7 +75,7 @@ class Master:
         passed, _ = sockets.activated(settings.sockets, environ, os.getpid())
         left = {**passed, **left}
         self._sockets = foundation.bind_all(settings, left, settings.mercy_seconds if place.after_crash else 0.0)
-        tls = tls_settings.contexts(settings.tls)  # keys are read with the rights we were started with
+        tls = certificates.contexts(settings.tls)  # keys are read with the rights we were started with
         log = foundation.open_log(settings, begun=self._succeeds)
         foundation.make_spools(settings, words.cwd)
         pid_files.write(settings.process.early_pidfiles, _say_early)

@@ -30,6 +30,7 @@ from palatine.errors import PalatineError
 from palatine_app_server.serving import app_loading, loader, worker_life
 from palatine_app_server.serving.worker import ORPHAN_SIGNAL, leave
 from palatine_app_server.starting import hooks, privileges
+from palatine_app_server.starting.errors import HookError
 from palatine_app_server.supervision import streams
 from palatine_app_server.supervision.inheritance import Inheritance
 from palatine_app_server.system import channel, linux, titles
@@ -95,7 +96,7 @@ def _loaded(inheritance: Inheritance, orders: socket.socket) -> tuple[Any, int |
         app_loading.prepare(settings)
         if not settings.lazy_apps:
             app = app_loading.load(settings)
-    except (loader.AppError, hooks.HookError) as error:
+    except (loader.AppError, HookError) as error:
         app_loading.report(error)
         problem = str(error)
         channel.send(orders, {"op": "failed", "error": problem})
@@ -173,7 +174,7 @@ def _begin(
         channel.send(orders, {**birth, "pid": os.getpid()})
         orders.close()
         code = live()
-    except hooks.HookError as error:
+    except HookError as error:
         sys.stderr.write(f"{error}\n")
         channel.send(inheritance.master, {"op": "stop"})
         code = exits.FAILURE

@@ -3,10 +3,10 @@
 import pytest
 
 from palatine.errors import ConfigError
-from palatine_app_server.routing import body_transforms, route_extras
+from palatine_app_server.routing import body_transforms, route_extras, route_policy
 from palatine_app_server.routing.route_grammar import OPTIONS, Line, Routes, parse, parse_rule
-from palatine_app_server.routing.route_policy import End, Walk
-from palatine_app_server.routing.route_steps import Effect, Reply
+from palatine_app_server.routing.route_policy import End
+from palatine_app_server.routing.route_walk import Effect, Reply, Walk
 from palatine_app_server.routing.upstream_address import Upstream
 
 ENVIRON = {
@@ -58,7 +58,7 @@ class Known:
 
 def walked(*rules: tuple[str, str], status: int = 0, **more: str) -> tuple[End, Walk]:
     walk = Walk({**ENVIRON, **more}, Known(), status)
-    return walk.run([parse_rule(kind, value) for kind, value in rules]), walk
+    return route_policy.run(walk, [parse_rule(kind, value) for kind, value in rules]), walk
 
 
 def variable(value: str, **more: str) -> str:

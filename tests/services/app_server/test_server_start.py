@@ -16,7 +16,8 @@ from palatine.config import load
 from palatine.errors import ConfigError
 from palatine_app_server.config import start_settings
 from palatine_app_server.starting import gates, limits
-from palatine_app_server.starting.gates import Gate, GateError, Lock
+from palatine_app_server.starting.errors import GateError
+from palatine_app_server.starting.gates import Gate, Lock
 from running import Runner, wait_until
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has namespaces, capabilities and other users")

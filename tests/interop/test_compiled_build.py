@@ -28,6 +28,7 @@ SLICE = [
     "services/app_server/test_worker_wsgi.py",
     "services/app_server/test_server_routes.py",
     "services/app_server/test_server_tls.py",
+    "services/app_server/test_server_crashes.py",
     "services/app_server/test_server_harakiri.py",
     "services/app_server/test_server_life.py",
 ]

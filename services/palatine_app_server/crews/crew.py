@@ -14,6 +14,8 @@ from palatine_app_server.config.feature_settings import Features
 from palatine_app_server.crews import crew_policy
 from palatine_app_server.crews.crew_policy import Life, Phase
 from palatine_app_server.log.logs import Logs
+from palatine_app_server.supervision import endings
+from palatine_app_server.supervision.crash_reports import CrashReports
 from palatine_app_server.system.part import Part
 
 MULE: Final = "mule"
@@ -42,6 +44,7 @@ class Crew(Part):
         features: Features,
         segment: Segment,
         logs: Logs,
+        crashes: CrashReports,
         *,
         fork: Callable[[str, int], bool],
         gentle: Callable[[], bool],
@@ -49,6 +52,7 @@ class Crew(Part):
         self._features = features
         self._segment = segment
         self._logs = logs
+        self._crashes = crashes
         self._fork = fork
         self._gentle = gentle
         mules, spoolers = len(features.mules.programs), len(features.spoolers.directories)
@@ -148,6 +152,7 @@ class Crew(Part):
         del now
         for place, life in self._lives.items():
             if life.pid == pid:
+                self._crashes.died(pid, status, f"{self._name(place)} (pid: {pid}) {endings.in_words(status)}")
                 self._died(place, life, done=place.role == SPOOLER and not status)  # spooler-max-tasks
                 self._early_deaths.pop(pid, None)
                 return True

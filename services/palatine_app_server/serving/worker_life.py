@@ -18,7 +18,7 @@ from palatine_app_server.serving.worker import Worker
 from palatine_app_server.starting import hooks, limits
 from palatine_app_server.supervision import streams
 from palatine_app_server.supervision.inheritance import Inheritance
-from palatine_app_server.system import channel, titles
+from palatine_app_server.system import channel, crashes, titles
 from palatine_app_server.uwsgi_module.api import Api
 
 
@@ -28,6 +28,7 @@ def work(worker: int, inheritance: Inheritance, api: Api, app: Any) -> int:
     bank = inheritance.generation & 1
     log_ends = inheritance.log_ends(worker)
     streams.write_to(log_ends.output)
+    crashes.report_to(inheritance.crash_fd(worker))
     row = _Row(segment, worker, bank)
     titles.put_on(settings.process.titles, f"worker {worker}")
     limits.choose_cpus(settings.process.start.limits, worker)

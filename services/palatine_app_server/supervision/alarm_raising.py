@@ -23,7 +23,8 @@ class Alarms:
             self._get_link().post({"op": "raise", "alarm": alarm, "message": message, "source": source})
 
     def crashed(self, text: str) -> None:
-        """A worker crashed: `alarm-segfault`."""
+        """A process of ours crashed: `alarm-segfault`."""
+        text = text[: self._get_settings().alarms.message_bytes]
         for alarm in self._get_settings().process.crash_alarms:
             self(alarm, text, "segfault")
 

@@ -15,6 +15,7 @@ from palatine_app_server.serving.clients import Listener
 from palatine_app_server.serving.worker import Doors
 from palatine_app_server.sharing.commons import Commons
 from palatine_app_server.supervision import certificates
+from palatine_app_server.supervision.crash_reports import CrashReports
 from palatine_app_server.supervision.foundation import Sockets
 from palatine_app_server.supervision.inheritance import Inheritance
 from palatine_app_server.system import sockets
@@ -34,6 +35,7 @@ class Heritage:
         *,
         logs: Logs,
         commons: Commons,
+        crashes: CrashReports,
         tls: Mapping[str, Any],
         master: socket.socket,
     ) -> None:
@@ -43,6 +45,7 @@ class Heritage:
         self._bound = bound
         self._logs = logs
         self._commons = commons
+        self._crashes = crashes
         self._tls = tls
         self._master = master
         self._lifeline = os.pipe2(os.O_CLOEXEC)
@@ -81,6 +84,7 @@ class Heritage:
             master_pid=os.getppid(),
             log_ends=self._logs.ends,
             commons=self._commons,
+            crash_fd=partial(self._crashes.fd, generation=generation),
         )
 
     def _contexts(self) -> Mapping[str, Any]:

@@ -24,4 +24,5 @@ class Inheritance(NamedTuple):
     master_pid: int
     log_ends: Callable[[int], Ends]  # what a worker writes to; 0 is the zygote
     commons: Commons
+    crash_fd: Callable[[int], int]  # where a worker says its last
     must_load: bool = False  # without its app this generation is of no use: another one serves, or need-app is set

@@ -31,6 +31,7 @@ from palatine_app_server.starting import hooks, pid_files
 from palatine_app_server.supervision import alarm_raising, certificates, foundation, optional_parts, succession, vacuum
 from palatine_app_server.supervision.alarm_raising import Alarms
 from palatine_app_server.supervision.backlog import Backlog
+from palatine_app_server.supervision.crash_reports import CrashReports
 from palatine_app_server.supervision.hearing import Hearing, Message
 from palatine_app_server.supervision.heritage import Heritage
 from palatine_app_server.supervision.push_offers import PushOffers
@@ -72,8 +73,7 @@ class Master:
         self._notifier = Notifier.from_environment(self._environ)
         foundation.begin_with_rights(settings, place)
         hooks.run(settings.process.hooks_at("asap"), "asap")
-        passed, _ = sockets.activated(settings.sockets, environ, os.getpid())
-        left = {**passed, **left}
+        left = {**sockets.activated(settings.sockets, environ, os.getpid())[0], **left}
         self._sockets = foundation.bind_all(settings, left, settings.mercy_seconds if place.after_crash else 0.0)
         tls = certificates.contexts(settings.tls)  # keys are read with the rights we were started with
         log = foundation.open_log(settings, begun=self._succeeds)
@@ -84,12 +84,16 @@ class Master:
         self._tally = Tally(self._segment)
         self._alarms = Alarms(lambda: self._settings, self._tally, lambda: self._link)
         self._logs = Logs(settings.log, settings.alarms, self._segment, settings.processes, log)
+        self._crashes = CrashReports(
+            settings.processes, wanted=bool(settings.process.crash_alarms),
+            raise_alarm=self._alarms.crashed, say=self._logs.say,
+        )  # fmt: skip
         self._commons = commons.make(settings, words.cwd, place.directory / "lock", self._takes_requests)
         self._signals = self._commons.signals
         self._hearing = Hearing(self._handlers(), self._logs.say)
         self._heritage = Heritage(
             lambda: self._settings, place, self._segment, self._sockets,
-            logs=self._logs, commons=self._commons, tls=tls, master=self._hearing.theirs,
+            logs=self._logs, commons=self._commons, crashes=self._crashes, tls=tls, master=self._hearing.theirs,
         )  # fmt: skip
         self._takers = Takers(
             place.directory / "handoff", self._sockets.offered, self._loop, self._offer_options,
@@ -108,14 +112,19 @@ class Master:
         self._companions = Companions(self._logs.say, self._environ)
         self._parts: list[Part] = []
         self._crew = Crew(
-            settings.features, self._segment, self._logs, fork=self._fork_aide, gentle=lambda: self._orders.gentle
+            settings.features,
+            self._segment,
+            self._logs,
+            self._crashes,
+            fork=self._fork_aide,
+            gentle=lambda: self._orders.gentle,
         )
         self._workforce = Workforce(
             settings, self._segment, self._tally, self._loop, self._logs,
             inheritance=self._heritage.of, in_child=self._in_child,
             on_ready=self._on_ready, on_fatal=self._give_up,
             on_aide=self._crew.spawned, on_zygote_gone=self._crew.zygote_gone,
-            on_crash=self._alarms.crashed, frugal=self._emperor is not None,
+            crashes=self._crashes, frugal=self._emperor is not None,
         )  # fmt: skip
         self._scaling = Scaling(
             lambda: self._settings, self._workforce, self._segment, self._loop, self._logs,

@@ -15,6 +15,7 @@ from palatine.counters import Segment
 from palatine_app_server.config.settings import AppSettings
 from palatine_app_server.log.logs import Logs
 from palatine_app_server.supervision import endings, reload_policy, worker_policy
+from palatine_app_server.supervision.crash_reports import CrashReports
 from palatine_app_server.supervision.harakiri import DeadlineWatch
 from palatine_app_server.supervision.harakiri_gate import HarakiriGate
 from palatine_app_server.supervision.inheritance import Inheritance
@@ -44,7 +45,7 @@ class Workforce:
         on_fatal: Callable[[int], None],
         on_aide: Callable[[str, int, int], None] = lambda _role, _number, _pid: None,
         on_zygote_gone: Callable[[], None] = lambda: None,
-        on_crash: Callable[[str], None] = lambda _text: None,
+        crashes: CrashReports,
         frugal: bool = False,
     ) -> None:
         self._settings = settings
@@ -53,7 +54,7 @@ class Workforce:
         self._on_fatal = on_fatal
         self._on_aide = on_aide
         self._on_zygote_gone = on_zygote_gone
-        self._on_crash = on_crash
+        self._crashes = crashes
         self._frugal = frugal
         self._nursery = Nursery(loop, logs, inheritance=inheritance, in_child=in_child, hear=self._obey)
         self._lives: dict[tuple[int, int], Life] = {}
@@ -310,6 +311,7 @@ class Workforce:
         self._tally.show("zygote_pid", self._nursery.newest_pid)
         self._nothing_more_from(generation)
         self._on_zygote_gone()
+        self._crashes.died(pid, status, f"zygote (pid: {pid}) {endings.in_words(status)}")
         if self.stopping:
             return
         if generation == self.reload.coming:
@@ -363,8 +365,8 @@ class Workforce:
         generation, worker = key
         before = self._lives[key]
         code, text = os.waitstatus_to_exitcode(status), f"worker {worker} (pid: {pid}) {endings.in_words(status)}"
-        if endings.is_crash(status):
-            self._on_crash(f"{text}, in {', '.join(self._watch.running(worker, generation & 1)) or 'no request'}")
+        served = ", ".join(self._watch.running(worker, generation & 1)) or "no request"
+        self._crashes.died(pid, status, f"{text}, in {served}", worker, generation)
         self.slots.died(worker, generation, pid, status)
         self.harakiri.forget(pid)
         self._life_event(key, worker_policy.Died(status, f"DAMN ! {text}", self._settings.process.forkbomb_seconds))

@@ -14,7 +14,6 @@ also when the zygote is gone.
 """
 
 import contextlib
-import faulthandler
 import gc
 import os
 import signal
@@ -33,7 +32,7 @@ from palatine_app_server.starting import hooks, privileges
 from palatine_app_server.starting.errors import HookError
 from palatine_app_server.supervision import streams
 from palatine_app_server.supervision.inheritance import Inheritance
-from palatine_app_server.system import channel, linux, titles
+from palatine_app_server.system import channel, crashes, linux, titles
 from palatine_app_server.system.last_words import print_exc
 from palatine_app_server.uwsgi_module.api import Api
 
@@ -51,7 +50,7 @@ def run(inheritance: Inheritance, orders: socket.socket) -> NoReturn:
 def _live(inheritance: Inheritance, orders: socket.socket) -> int:
     linux.die_with_parent(inheritance.master_pid)
     _own_signals()
-    faulthandler.enable(file=2, all_threads=True)  # inherited by every worker: a crash says where
+    crashes.report_to(2)  # inherited by everybody it forks: a crash says where
     streams.take_over(inheritance.log_ends(0).output, keeps_stdin=inheritance.settings.process.start.keeps_stdin)
     api = Api(
         inheritance.api, inheritance.segment, inheritance.master, inheritance.commons, generation=inheritance.generation

@@ -1,4 +1,4 @@
-"""Constant load while workers are recycled, scaled, reloaded and killed; and what a crash leaves behind."""
+"""Constant load while workers are recycled, scaled, reloaded and killed; and what raises alarms or starts anew."""
 
 import os
 import signal
@@ -6,13 +6,6 @@ import signal
 from app_server import AppServer
 from load import Load
 from running import Runner, wait_until
-
-CRASH = """
-import ctypes
-def more(environ):
-    if environ["PATH_INFO"] == "/crash":
-        ctypes.string_at(0)
-"""
 
 
 def test_nobody_notices_reloads_recycling_and_scaling_at_once(programs: Runner) -> None:
@@ -50,20 +43,6 @@ def test_nobody_notices_a_killed_zygote(programs: Runner) -> None:
             os.kill(zygote, signal.SIGKILL)
             server.wait_other_zygote(zygote)
     assert load.failures == []
-
-
-def test_a_crash_says_where_and_raises_an_alarm(programs: Runner) -> None:
-    words = ["--alarm", "tell log:crashed", "--alarm-segfault", "tell"]
-    server = AppServer(programs, *words, app=CRASH)
-    (pid,) = server.pids()
-    with server.connect() as client:
-        client.send(b"GET /crash HTTP/1.1\r\nHost: h\r\n\r\n")
-        assert client.rest() == b""
-    server.wait_other_worker(pid)
-    output = server.running.wait_for(f"DAMN ! worker 1 (pid: {pid}) died, killed by signal 11")
-    assert "Fatal Python error: Segmentation fault" in output
-    assert 'app.py", line' in output
-    wait_until(lambda: server.server()["alarms_raised"] == 1, "the alarm", 30)
 
 
 def test_a_readable_descriptor_raises_an_alarm(programs: Runner) -> None:

@@ -1,0 +1,3 @@
+# The C frames of a process that dies of a fault; there in the compiled build only: crash_frames.c.
+
+def install(fd: int, /) -> None: ...

@@ -4,7 +4,7 @@ An instance that cannot be read is reported as such and never stops the others f
 keeps its last numbers, marked as not alive, until its directory goes.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import attrs
@@ -62,6 +62,10 @@ class Facts:
         if not self.alive:
             return "gone"
         return SERVER_STATES[number] if number < len(SERVER_STATES) else "unknown"
+
+
+#: What all instances of the host stand at now.
+Look = Callable[[], Iterable[Facts]]
 
 
 @attrs.frozen

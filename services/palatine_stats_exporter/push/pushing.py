@@ -16,7 +16,7 @@ import trio
 from palatine.codec.line_protocol import encode
 from palatine.codec.otlp import requests
 from palatine.errors import PalatineError
-from palatine_stats_exporter.board import Facts
+from palatine_stats_exporter.board import Facts, Look
 from palatine_stats_exporter.push.buffer import BATCH_BYTES, Buffer
 from palatine_stats_exporter.push.influx import InfluxSink, InfluxV2Sink, Sink, UdpSink
 from palatine_stats_exporter.push.otlp import SCOPE, OtlpSink, measured
@@ -24,7 +24,6 @@ from palatine_stats_exporter.push.points import common_tags, points
 from palatine_stats_exporter.push.record import Record, Tally
 from palatine_stats_exporter.push.retry_policy import Backoff, Failed, Forget, decide
 from palatine_stats_exporter.push.settings import Influx, InfluxV2, Otlp, Target
-from palatine_stats_exporter.push.targets import Look
 
 #: Times are whole milliseconds, as telegraf rounds those of short intervals: a float has no more to give.
 _NANOS: Final = 1_000_000

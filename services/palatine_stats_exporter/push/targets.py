@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trio
 
-from palatine_stats_exporter.board import Facts
+from palatine_stats_exporter.board import Look
 from palatine_stats_exporter.push.app_pushes import AppPushes, One
 from palatine_stats_exporter.push.record import Tally
 from palatine_stats_exporter.push.settings import Push
@@ -17,9 +16,7 @@ from palatine_stats_exporter.push.turns import ToAsyncio
 if TYPE_CHECKING:
     from palatine_stats_exporter.push.pushing import Pusher
 
-__all__ = ["Look", "Pushing", "Tally"]
-
-Look = Callable[[], Iterable[Facts]]
+__all__ = ["Pushing", "Tally"]
 
 
 class Pushing:

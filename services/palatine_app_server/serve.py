@@ -33,6 +33,8 @@ _FALLS_BACK: Final = frozenset({exits.FAILURE, exits.BAD_CONFIG})
 _UMBRELLA = "PALATINE_UMBRELLA"
 #: Set by `palatine up` for its children; a daemon the app starts must not take it for its own.
 _PARENT = "PALATINE_PARENT"
+#: Of orders/emperor_proxy.py.
+_PROXY: Final = "UWSGI_EMPEROR_PROXY"
 
 
 def serve(argv: Sequence[str], environ: Mapping[str, str], *, cwd: str) -> int:
@@ -42,9 +44,13 @@ def serve(argv: Sequence[str], environ: Mapping[str, str], *, cwd: str) -> int:
     for name in (_UMBRELLA, _PARENT):
         environ.pop(name, None)
         os.environ.pop(name, None)
-    words = Words(tuple(argv), environ, cwd, umbrella)
     fallback = ""
     try:
+        if _PROXY in environ:
+            from palatine_app_server.orders import emperor_proxy  # who stands behind one is rare
+
+            environ = emperor_proxy.through_proxy(environ)
+        words = Words(tuple(argv), environ, cwd, umbrella)
         read = _load(words, again=succession.VARIABLE in environ)
         fallback = read.settings.text("fallback-config", "")
         done = commands.run(read, environ, cwd)
@@ -87,7 +93,8 @@ def _serve(words: Words, read: config.Config) -> int:
     if read.settings.flag("no-server"):
         return exits.OK
     successor = succession.VARIABLE in words.environ
-    wanted = _settings(words, read, successor=successor)
+    words = succession.remembered(words) if successor else words._replace(serves_stdin=sockets.listens(0))
+    wanted = _settings(words, read)
     if read.settings.given("zabbix-template") and not successor:
         _write_zabbix_template(read.settings.text("zabbix-template", ""), wanted)
     start = wanted.process.start
@@ -101,6 +108,7 @@ def _serve(words: Words, read: config.Config) -> int:
             return code
         words = words._replace(environ=environ)
     _enter("" if start.jail.has_root else wanted.app.chdir)
+    words, wanted = _with_something_to_do(words, wanted, read, successor=successor)
     place = instance.settle(
         wanted.name,
         wanted.runtime_dir,
@@ -118,17 +126,58 @@ def _write_zabbix_template(path: str, wanted: settings.AppSettings) -> None:
     zabbix_template.write(path, table.rows if table else ())
 
 
-def _settings(words: Words, read: config.Config, *, successor: bool) -> settings.AppSettings:
+def _settings(words: Words, read: config.Config) -> settings.AppSettings:
+    """What the config says, and the sockets others bound for us; there may be none at all."""
     wanted = settings.read(read)
-    _, unnamed = sockets.activated(wanted.sockets, words.environ, os.getpid())
-    if unnamed:  # systemd.socket(5): what no option asks for speaks the default protocol
-        kind = socket_settings.protocol(read)
-        wanted = wanted._replace(sockets=(*wanted.sockets, *(SocketWish(kind, f"fd://{fd}") for fd in unnamed)))
     if wanted.process.background:
         wanted = wanted._replace(log=wanted.log._replace(logto=wanted.log.logto or wanted.process.background))
-    if wanted.sockets:
-        return wanted
-    return wanted._replace(sockets=(_stdin_socket(read, successor=successor),))
+    _, unnamed = sockets.activated(wanted.sockets, words.environ, os.getpid())
+    # systemd.socket(5): what no option asks for speaks the default protocol
+    others = [SocketWish(socket_settings.protocol(read), f"fd://{fd}") for fd in unnamed]
+    if wanted.zerg.nodes:
+        others += [wish for wish, _ in words.given if wish.address.startswith(sockets.GIVEN)]
+    if words.serves_stdin and not (wanted.sockets or others):
+        others.append(SocketWish(socket_settings.protocol(read), sockets.STDIN))
+    if others:
+        traits = socket_settings.read_traits(read, [wish.kind for wish in others])
+        return wanted._replace(sockets=(*wanted.sockets, *others), traits=traits)
+    if not wanted.sockets:
+        return wanted._replace(life=wanted.life._replace(cheap=True))  # nobody can come: no worker is ever needed
+    return wanted
+
+
+def _with_something_to_do(
+    words: Words, wanted: settings.AppSettings, read: config.Config, *, successor: bool
+) -> tuple[Words, settings.AppSettings]:
+    """With the sockets of zerg servers, if the config names any; NoSocketError where there is nobody to serve then."""
+    if wanted.zerg.nodes and not successor:
+        words, wanted = _as_zerg(words, wanted, read)
+    if not (wanted.sockets or _works_without_sockets(wanted)):
+        raise NoSocketError("The -s/--socket option is missing and stdin is not a socket.")
+    return words, wanted
+
+
+def _as_zerg(words: Words, wanted: settings.AppSettings, read: config.Config) -> tuple[Words, settings.AppSettings]:
+    """With the sockets of the zerg servers the config names; ZergError where one is not there."""
+    from palatine_app_server.supervision import zergs  # most instances have their own
+
+    def say(text: str) -> None:
+        sys.stderr.write(f"{text}\n")
+
+    found = zergs.ask(wanted.zerg, socket_settings.protocol(read), say)
+    if found:
+        say("zerg sockets attached")
+    own = socket_settings.read_sockets(read)
+    words = words._replace(given=tuple(zergs.wishes(found, own)))
+    return words, _settings(words, read)
+
+
+def _works_without_sockets(wanted: settings.AppSettings) -> bool:
+    """Whether there is something to do for an instance that serves nobody: uWSGI's "no-workers" mode."""
+    start, features = wanted.process.start, wanted.features
+    doors = wanted.zerg.pools or start.namespace_door or start.emperor_proxy
+    udp = any(wish.kind == "udp" for wish in wanted.daemon_sockets)
+    return bool(wanted.process.daemons or features.crons or features.spoolers.directories or doors or udp)
 
 
 def _without_effect(read: config.Config) -> list[str]:
@@ -140,13 +189,6 @@ def _without_effect(read: config.Config) -> list[str]:
         if line.verdict == NOT_YET:
             ignored.append(f"{line.origin}: {line.name} has no effect here yet")
     return ignored
-
-
-def _stdin_socket(read: config.Config, *, successor: bool) -> SocketWish:
-    """The listener an Emperor or inetd left on descriptor 0; without one there is nobody to serve, as uWSGI says."""
-    if not successor and not sockets.listens(0):
-        raise NoSocketError("The -s/--socket option is missing and stdin is not a socket.")
-    return SocketWish(socket_settings.protocol(read), "fd://0")
 
 
 def _enter(directory: str) -> None:
@@ -168,7 +210,7 @@ def _load(words: Words, *, again: bool) -> config.Config:
 
 def _reread(words: Words) -> settings.AppSettings:
     """The settings as the config says now; ConfigError where it cannot be read."""
-    return _settings(words, _load(words, again=True), successor=True)
+    return _settings(words, _load(words, again=True))
 
 
 def _become_emperor(words: Words) -> None:

@@ -17,6 +17,7 @@ from palatine_app_server.config import (
     log_settings,
     process_settings,
     socket_settings,
+    zerg_settings,
 )
 from palatine_app_server.config.feature_settings import Features
 from palatine_app_server.config.front_settings import FrontSettings
@@ -26,6 +27,7 @@ from palatine_app_server.config.log_settings import LogSettings
 from palatine_app_server.config.process_settings import ProcessSettings
 from palatine_app_server.config.socket_settings import SocketSettings, SocketWish, Traits
 from palatine_app_server.config.tls_settings import TlsSettings
+from palatine_app_server.config.zerg_settings import ZergSettings
 from palatine_app_server.serving.clients import BODY_MEMORY_BYTES, DEFAULT_IDLE_SECONDS, Limits
 from palatine_app_server.serving.loader import AppSource
 
@@ -93,6 +95,7 @@ class AppSettings(NamedTuple):
     state_dir: str
     features: Features
     pushes: tuple[Wish, ...] = ()
+    zerg: ZergSettings = ZergSettings()
 
     @property
     def companions(self) -> tuple[str, ...]:
@@ -164,6 +167,7 @@ def read(config: Config) -> AppSettings:
         state_dir=settings.text("state-dir", ""),
         features=features,
         pushes=_pushes(config),
+        zerg=zerg_settings.read(config),
     )
 
 

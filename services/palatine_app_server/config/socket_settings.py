@@ -2,7 +2,7 @@
 
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from palatine.config import Config, Option
@@ -40,12 +40,13 @@ class Traits(NamedTuple):
     """What is special about a request socket.
 
     `proxied`: a connection may begin with a PROXY header. `port` is where a "redirect" leads. `workers` are those that
-    accept from it, all where it is empty.
+    accept from it, all where it is empty. `router`: of one of uWSGI's router options, which its zergs never get.
     """
 
     proxied: bool = False
     port: str = ""
     workers: tuple[int, ...] = ()
+    router: bool = False
 
 
 class SocketSettings(NamedTuple):
@@ -66,8 +67,8 @@ def read_sockets(config: Config) -> tuple[SocketWish, ...]:
     )
 
 
-def read_traits(config: Config) -> tuple[Traits, ...]:
-    """What is special about each of them, in the same order."""
+def read_traits(config: Config, others: Sequence[str] = ()) -> tuple[Traits, ...]:
+    """What is special about each of them, in the same order; then about those somebody else bound, by their kinds."""
     maps = _maps(config)
     everywhere = config.settings.flag("enable-proxy-protocol")
     router = config.settings.flag("http-enable-proxy-protocol")
@@ -76,7 +77,9 @@ def read_traits(config: Config) -> tuple[Traits, ...]:
         speaks_http = (KINDS[option.name] or protocol(config)) in HTTP
         proxied = speaks_http and (everywhere or (router and option.name in http_settings.ROUTER))
         port = http_settings.redirect(option)[1] if option.name == "http-to-https" else ""
-        traits.append(Traits(proxied, port, maps.get(number, ())))
+        traits.append(Traits(proxied, port, maps.get(number, ()), option.name in http_settings.ROUTER))
+    for kind in others:
+        traits.append(Traits(kind in HTTP and everywhere, workers=maps.get(len(traits), ())))
     return tuple(traits)
 
 

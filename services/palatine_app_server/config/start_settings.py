@@ -64,6 +64,7 @@ class StartSettings(NamedTuple):
     profiler: str = ""
     note_socket: str = ""
     namespace_door: str = ""  # setns-socket
+    emperor_proxy: str = ""  # emperor-proxy-socket
     kept_namespaces: tuple[str, ...] = ()  # that it does not give away
     heartbeat: int = 0  # seconds
     help_seconds: int = 0  # vassal-sos
@@ -98,6 +99,7 @@ def read(config: Config) -> StartSettings:
         note_socket=settings.text("notify-socket", ""),
         namespace_door=settings.text("setns-socket", ""),
         kept_namespaces=settings.texts("setns-socket-skip"),
+        emperor_proxy=settings.text("emperor-proxy-socket", ""),
         heartbeat=settings.integer("heartbeat", 0),
         help_seconds=settings.integer("vassal-sos", 0),
         help_queue=settings.integer("vassal-sos-backlog", 0),

@@ -6,21 +6,18 @@ Where the jail has another root, it must hold the Python and the palatine the ap
 """
 
 import os
-import socket
 import sys
 import time
 from typing import Final
 
-from palatine.errors import ConfigError
+from palatine.errors import ConfigError, PeerError
 from palatine_app_server.config.settings import AppSettings
 from palatine_app_server.config.start_settings import JailSettings
-from palatine_app_server.connect_and_read import connected
 from palatine_app_server.starting import gates, hooks, kernel_jails, privileges
 from palatine_app_server.starting.namespace_door import GREETING
 from palatine_app_server.supervision import foundation
-from palatine_app_server.system import linux
+from palatine_app_server.system import descriptor_gifts, linux
 
-_MOST_NAMESPACES: Final = 64
 _JOIN_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 0.1
 
@@ -81,20 +78,17 @@ def _unshare(flags: int) -> None:
 def _join(address: str) -> None:
     """Enter the namespaces another instance gives away (setns-socket, ours or uWSGI's)."""
     _say(f"joining namespaces from {address} ...")
-    data, descriptors = _given_away(address, time.monotonic() + _JOIN_SECONDS)
-    if not data.startswith(GREETING):
-        raise ConfigError(f"setns: {address} gives no namespaces away")
-    for descriptor in descriptors:
+    for descriptor in _given_away(address, time.monotonic() + _JOIN_SECONDS):
         kernel_jails.join_namespace(descriptor)
         os.close(descriptor)
 
 
-def _given_away(address: str, deadline: float) -> tuple[bytes, list[int]]:
+def _given_away(address: str, deadline: float) -> list[int]:
     while True:
         try:
-            with connected(address, _JOIN_SECONDS) as sock:
-                data, descriptors, _, _ = socket.recv_fds(sock, len(GREETING) + 4, _MOST_NAMESPACES)
-                return data, descriptors
+            return descriptor_gifts.fetch(address, GREETING, _JOIN_SECONDS).descriptors
+        except PeerError as error:
+            raise ConfigError(f"setns: {address} gives no namespaces away") from error
         except OSError as error:
             if time.monotonic() >= deadline:
                 raise ConfigError(f"setns: {address}: {error}") from error

@@ -7,6 +7,7 @@ the app's.
 import errno
 import grp
 import os
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
@@ -17,6 +18,7 @@ from palatine.errors import ConfigError
 from palatine.schema import INSTANCE
 from palatine_app_server.config.settings import AppSettings
 from palatine_app_server.config.socket_settings import CGI, HTTP, SocketWish
+from palatine_app_server.config.zerg_settings import POOL_DOOR, POOLED
 from palatine_app_server.log import log_opening
 from palatine_app_server.log.log_sinks import FileSink, Sink
 from palatine_app_server.log.logs import Logs
@@ -31,14 +33,30 @@ from palatine_app_server.uwsgi_module.snmp_values import SNMP_VALUES
 
 BIND_AGAIN_SECONDS: Final = 0.05
 
+#: What uWSGI calls the families of what a zerg server gives.
+_FAMILIES: Final = {socket.AF_UNIX: "UNIX", socket.AF_INET: "INET", socket.AF_INET6: "INET6"}
 _LOCKS: Final = ("signal", "filemon", "timer", "rbtimer", "cron", "rpc")
 
 
 class Sockets(NamedTuple):
-    """Everything the config asks for: workers accept from `requests`, other daemons serve what is `offered`."""
+    """Everything the config asks for: workers accept from `requests`, other daemons serve what is `offered`.
+
+    What is `pooled` is for zergs: nobody here accepts from it.
+    """
 
     requests: tuple[Bound, ...]
     offered: tuple[Bound, ...]
+    pooled: tuple[Bound, ...] = ()
+
+    @property
+    def everything(self) -> tuple[Bound, ...]:
+        """All of them, in the order of `wishes`."""
+        return (*self.requests, *self.offered, *self.pooled)
+
+
+def wishes(settings: AppSettings) -> tuple[SocketWish, ...]:
+    """What the config asks for, in the order of `Sockets.everything`."""
+    return (*settings.sockets, *settings.daemon_sockets, *settings.zerg.wishes)
 
 
 def bind_all(settings: AppSettings, left: Mapping[SocketWish, int], patience: float = 0.0) -> Sockets:
@@ -48,7 +66,7 @@ def bind_all(settings: AppSettings, left: Mapping[SocketWish, int], patience: fl
     in use is tried again for `patience` seconds: the workers of a killed master finish what they serve.
     """
     deadline = time.monotonic() + patience
-    wanted = {*settings.sockets, *settings.daemon_sockets}
+    wanted = set(wishes(settings))
     for wish, fd in left.items():
         if wish not in wanted:
             os.close(fd)
@@ -58,7 +76,8 @@ def bind_all(settings: AppSettings, left: Mapping[SocketWish, int], patience: fl
             return sockets.taken_over(wish.kind, wish.address, left[wish])
         return _bind(settings, wish.kind, wish.address, deadline)
 
-    return Sockets(tuple(map(bind, settings.sockets)), tuple(map(bind, settings.daemon_sockets)))
+    groups = (settings.sockets, settings.daemon_sockets, settings.zerg.wishes)
+    return Sockets(*(tuple(map(bind, group)) for group in groups))
 
 
 def open_log(settings: AppSettings, *, begun: bool) -> Sink:
@@ -120,7 +139,7 @@ def _become_another(program: Sequence[str], argv: Sequence[str], bound: Sockets)
     """Execute `program` in our place, with our words where it has none, and with every socket we have bound."""
     if not program:
         return
-    for one in (*bound.requests, *bound.offered):
+    for one in bound.everything:
         one.socket.set_inheritable(True)
     words = [*program, *argv] if len(program) == 1 else list(program)
     try:
@@ -211,10 +230,13 @@ def announce(settings: AppSettings, logs: Logs, bound: Sockets) -> None:
     say(f"current working directory: {os.getcwd()}")
     if os.geteuid() == 0:
         say("*** WARNING: you are running uWSGI as root !!! (use the --uid flag) *** ")
-    for number, one in enumerate(bound.requests):
+    for number, (wish, one) in enumerate(zip(settings.sockets, bound.requests, strict=True)):
         family = "UNIX" if one.path else "TCP"
         how = "inherited" if one.inherited else "bound to"
-        say(f"uwsgi socket {number} {how} {family} address {one.name} fd {one.socket.fileno()}")
+        what = f"socket {number} {how} {family}"
+        if wish.address.startswith(sockets.GIVEN):
+            what = f"zerg socket {number} attached to {_FAMILIES[one.socket.family]}"
+        say(f"uwsgi {what} address {one.name} fd {one.socket.fileno()}")
     say(f"your server socket listen backlog is limited to {settings.listen} connections")
     say(f"your mercy for graceful operations on workers is {settings.mercy_seconds} seconds")
     say(f"*** Operational MODE: {_mode(settings)} ***")
@@ -246,12 +268,16 @@ def _bind(settings: AppSettings, kind: str, address: str, deadline: float) -> Bo
 def _bind_now(settings: AppSettings, kind: str, address: str) -> Bound:
     if kind in {"snmp", "udp"}:
         return sockets.bind_datagram(kind, address)
-    defers = settings.binding.defer and kind in {*HTTP, *CGI, "uwsgi"}
+    if kind == POOL_DOOR:
+        return sockets.bind_door("zergpool", kind, address, settings.listen, settings.binding)
+    defers = settings.binding.defer and kind in {*HTTP, *CGI, "uwsgi", POOLED}
     defer = int(settings.limits.read_seconds) if defers else 0
     return sockets.bind_stream(kind, address, settings.listen, defer_seconds=defer, how=settings.binding)
 
 
 def _mode(settings: AppSettings) -> str:
+    if not settings.sockets:
+        return "no-workers"
     if settings.processes == 1:
         return "threaded" if settings.threads > 1 else "single process"
     return "preforking+threaded" if settings.threads > 1 else "preforking"

@@ -73,7 +73,7 @@ class Master:
         self._notifier = Notifier.from_environment(self._environ)
         foundation.begin_with_rights(settings, place)
         hooks.run(settings.process.hooks_at("asap"), "asap")
-        left = {**sockets.activated(settings.sockets, environ, os.getpid())[0], **left}
+        left = {**sockets.activated(settings.sockets, environ, os.getpid())[0], **dict(words.given), **left}
         self._sockets = foundation.bind_all(settings, left, settings.mercy_seconds if place.after_crash else 0.0)
         tls = certificates.contexts(settings.tls)  # keys are read with the rights we were started with
         log = foundation.open_log(settings, begun=self._succeeds)
@@ -140,7 +140,7 @@ class Master:
         self._parts += optional_parts.chosen(
             settings, self._segment, self._logs,
             commons=self._commons, orders=self._orders, crew=self._crew, environ=self._app_environ(settings),
-            cwd=self._words.cwd, raise_alarm=self._alarms, loop=self._loop, emperor=self._emperor,
+            cwd=self._words.cwd, raise_alarm=self._alarms, loop=self._loop, emperor=self._emperor, bound=self._sockets,
         )  # fmt: skip
         standing = StandingOrders(
             settings.process, self._orders, self._scaling, self._logs, self._loop,
@@ -201,12 +201,7 @@ class Master:
         self._end()
         hooks.run(self._settings.process.hooks_at("as-user-atexit"), "as-user-atexit")
         if self._orders.successor_wanted:
-            settings = self._settings
-            succession.hand_over(
-                self._words,
-                [*settings.sockets, *settings.daemon_sockets],
-                [*self._sockets.requests, *self._sockets.offered],
-            )
+            succession.hand_over(self._words, foundation.wishes(self._settings), self._sockets.everything)
         self._logs.say("goodbye to uWSGI.")
         return self._orders.exit_code
 
@@ -231,7 +226,7 @@ class Master:
         self._takers.watch()
         for fd, read in self._logs.readers():
             self._loop.watch(fd, read)
-        if self._emperor is not None:
+        if self._emperor is not None and not self._settings.process.start.emperor_proxy:
             self._loop.watch(self._emperor.fd, self._hear_emperor)
 
     def _start_companions(self, now: float) -> None:
@@ -259,7 +254,7 @@ class Master:
         self._takers.close()
         self._segment.close(unlink=True)
         if self._settings.vacuum and not self._orders.successor_wanted:
-            vacuum.clean(self._settings.process, self._sockets.requests, self._sockets.offered, self._logs.say)
+            vacuum.clean(self._settings.process, self._sockets, self._logs.say)
         instance.leave(self._place)
 
     # ------------------------------------------------------------------ what children get

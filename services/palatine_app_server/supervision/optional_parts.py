@@ -11,6 +11,7 @@ from palatine_app_server.orders.orders import Orders
 from palatine_app_server.orders.touches import Touch, Touches
 from palatine_app_server.orders.vassal import EmperorPipe
 from palatine_app_server.sharing.commons import Commons
+from palatine_app_server.supervision.foundation import Sockets
 from palatine_app_server.supervision.reload_policy import How
 from palatine_app_server.system.loop import Loop
 from palatine_app_server.system.part import Part
@@ -28,6 +29,7 @@ def chosen(
     cwd: str,
     loop: Loop,
     emperor: EmperorPipe | None,
+    bound: Sockets,
     raise_alarm: Callable[[str, str, str], None],
 ) -> Iterator[Part]:
     """Those `settings` ask for; what they start gets the app's `environ`, and paths begin in `cwd`."""
@@ -49,6 +51,7 @@ def chosen(
             orders.reload(How.BRUTAL if order.option == "brutal-reload-on-fd" else How.TOGETHER)
 
         yield FdOrders(settings.process.fd_orders, loop, obey, logs.say)
+    yield from _doors(settings, segment, logs, loop, bound, environ if emperor else {})
     yield from _posts(settings, segment, logs, orders, emperor, loop)
     features = settings.features
     aides = [*(Touch(path, MULE) for path in features.mules.touches)]
@@ -80,18 +83,35 @@ def chosen(
         yield sweeper.of(features, stores, segment, logs.say)
 
 
+def _doors(
+    settings: AppSettings, segment: Segment, logs: Logs, loop: Loop, bound: Sockets, vassal: Mapping[str, str]
+) -> Iterator[Part]:
+    """What gives descriptors away; `vassal` is the environment of one, empty for others."""
+    start, zerg = settings.process.start, settings.zerg
+    if start.namespace_door:
+        from palatine_app_server.starting.namespace_door import namespace_door
+
+        cells, word = segment.cells("server"), segment.word("server", "zygote_pid")
+        jailed = start.jail.wanted
+        yield namespace_door(
+            start.namespace_door, start.kept_namespaces, lambda: cells[word] if jailed else 0, loop, logs.say_dated
+        )
+    if zerg.server or zerg.pools:
+        from palatine_app_server.supervision import zergs
+
+        if zerg.server:
+            yield zergs.zerg_server(settings, bound.requests, loop, logs.say)
+        yield from zergs.zerg_pools(zerg, bound.pooled, loop, logs.say)
+    if start.emperor_proxy and vassal:
+        from palatine_app_server.orders.emperor_proxy import proxy_door
+
+        yield proxy_door(start.emperor_proxy, vassal, loop, logs.say)
+
+
 def _posts(
     settings: AppSettings, segment: Segment, logs: Logs, orders: Orders, emperor: EmperorPipe | None, loop: Loop
 ) -> Iterator[Part]:
     start = settings.process.start
-    if start.namespace_door:
-        from palatine_app_server.starting.namespace_door import NamespaceDoor
-
-        cells, word = segment.cells("server"), segment.word("server", "zygote_pid")
-        jailed = start.jail.wanted
-        yield NamespaceDoor(
-            start.namespace_door, start.kept_namespaces, lambda: cells[word] if jailed else 0, loop, logs.say_dated
-        )
     helped = start.help_seconds or start.help_queue
     if not (start.mountpoints or start.note_socket or start.heartbeat or helped):
         return

@@ -17,7 +17,7 @@ from palatine_app_server.config.settings import AppSettings
 from palatine_app_server.config.socket_settings import SocketWish
 from palatine_app_server.linking import link_sibling
 from palatine_app_server.starting import privileges
-from palatine_app_server.system.sockets import Bound
+from palatine_app_server.system.sockets import GIVEN, STDIN, Bound
 
 #: Names the descriptors a master leaves to its successor: JSON, a list of [kind, address, descriptor].
 VARIABLE: Final = "PALATINE_SOCKETS"
@@ -36,6 +36,9 @@ class Words(NamedTuple):
     environ: Mapping[str, str]
     cwd: str
     umbrella: bool
+    #: What zerg servers gave it when it started, and whether its stdin is a socket.
+    given: tuple[tuple[SocketWish, int], ...] = ()
+    serves_stdin: bool = False
 
 
 def needs_successor(old: AppSettings, new: AppSettings) -> bool:
@@ -47,7 +50,20 @@ def needs_successor(old: AppSettings, new: AppSettings) -> bool:
 
 def inherited(environ: MutableMapping[str, str]) -> dict[SocketWish, int]:
     """Take the descriptors a predecessor left out of `environ`, by what the config asked for."""
-    left = json.loads(environ.pop(VARIABLE, "[]"))
+    left = _left(environ)
+    environ.pop(VARIABLE, None)
+    return left
+
+
+def remembered(words: Words) -> Words:
+    """What a successor must know of sockets its config does not name: `words` with those its predecessor left it."""
+    left = _left(words.environ)
+    given = tuple((wish, fd) for wish, fd in left.items() if wish.address.startswith(GIVEN))
+    return words._replace(given=given, serves_stdin=any(wish.address == STDIN for wish in left))
+
+
+def _left(environ: Mapping[str, str]) -> dict[SocketWish, int]:
+    left = json.loads(environ.get(VARIABLE, "[]"))
     return {SocketWish(str(kind), str(address)): int(fd) for kind, address, fd in left}
 
 

@@ -18,6 +18,13 @@ _SIOCGIFADDR: Final = 0x8915
 _SD_LISTEN_FDS_START: Final = 3
 
 
+#: Begins the address of a socket another instance gave us: its number follows.
+GIVEN: Final = "zerg://"
+#: The address of a socket an Emperor or inetd left.
+STDIN: Final = "fd://0"
+#: `Bound.file` of a socket whose file is somebody else's: no file is it.
+_NOBODYS: Final = (0, 0)
+
 #: As a config binds that says nothing about it.
 PLAINLY: Final = SocketSettings()
 
@@ -85,6 +92,15 @@ def bind_stream(
     return bound._replace(file=_identity(os.stat(bound.path))) if bound.path else bound
 
 
+def bind_door(option: str, kind: str, address: str, backlog: int, how: SocketSettings = PLAINLY) -> Bound:
+    """A listening UNIX socket where descriptors are given away; ConfigError names the `option`."""
+    from palatine_app_server.system import descriptor_gifts  # only whoever gives any away pays for it
+
+    sock = descriptor_gifts.listen(option, address, how.mode or None, _allowed_backlog(backlog))
+    bound = Bound(kind, address, sock)
+    return bound._replace(file=_identity(os.stat(bound.path))) if bound.path else bound
+
+
 def bind_datagram(kind: str, address: str) -> Bound:
     """A bound UDP socket on `host:port` or `:port`; a multicast group is joined."""
     if ":" not in address:
@@ -95,11 +111,11 @@ def bind_datagram(kind: str, address: str) -> Bound:
 
 
 def taken_over(kind: str, address: str, fd: int) -> Bound:
-    """The socket an earlier master of this process bound to `address`."""
+    """The socket an earlier master of this process bound to `address`, or another instance gave us."""
     sock = socket.socket(fileno=fd)
     sock.set_inheritable(False)
     sock.setblocking(False)
-    return Bound(kind, _shown(address, sock), sock, inherited=True)
+    return Bound(kind, _shown(address, sock), sock, True, _NOBODYS if address.startswith(GIVEN) else None)
 
 
 def request_variables(bound: Bound) -> dict[str, str]:
@@ -236,9 +252,14 @@ def activated(
     wishes: Sequence[SocketWish], environ: Mapping[str, str], pid: int
 ) -> tuple[dict[SocketWish, int], list[int]]:
     """What systemd passed: descriptors for sockets the config names, and the others."""
+    return matched(wishes, systemd_sockets(environ, pid))
+
+
+def matched(wishes: Sequence[SocketWish], fds: Sequence[int]) -> tuple[dict[SocketWish, int], list[int]]:
+    """Which of the descriptors are at an address the config names, and the others."""
     named: dict[SocketWish, int] = {}
     others = []
-    for fd in systemd_sockets(environ, pid):
+    for fd in fds:
         found = [wish for wish in wishes if wish not in named and _is_at(fd, wish.address)]
         if found:
             named[found[0]] = fd
@@ -259,7 +280,9 @@ def _is_at(fd: int, address: str) -> bool:
         host, port = split_host_port(address)
         return (host if host not in {"", "*"} else "0.0.0.0", port) == name[:2]
     path: str = os.fsdecode(name)
-    return path == (f"\0{address[1:]}" if address.startswith("@") else os.path.abspath(address))
+    if address.startswith("@") or path.startswith("\0"):
+        return path.rstrip("\0") == f"\0{address[1:]}"
+    return os.path.abspath(path) == os.path.abspath(address)  # a uWSGI binds a name as it is written
 
 
 def systemd_sockets(environ: Mapping[str, str], pid: int) -> list[int]:
@@ -283,6 +306,9 @@ def _shown(address: str, sock: socket.socket) -> str:
     name = sock.getsockname()
     if isinstance(name, tuple) and address.endswith(":0"):
         return f"{address[:-1]}{name[1]}"
-    if address.startswith("fd://"):
-        return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name)
-    return address
+    if not address.startswith(("fd://", GIVEN)):
+        return address
+    if isinstance(name, tuple):
+        return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
+    path = os.fsdecode(name)
+    return f"@{path[1:].rstrip(chr(0))}" if path.startswith("\0") else path

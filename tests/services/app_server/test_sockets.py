@@ -11,6 +11,7 @@ import pytest
 
 from palatine.errors import ConfigError
 from palatine_app_server.config.socket_settings import SocketSettings, SocketWish
+from palatine_app_server.config.zerg_settings import ZergSettings
 from palatine_app_server.supervision import foundation
 from palatine_app_server.system import sockets
 from palatine_app_server.system.sockets import BindError
@@ -179,7 +180,7 @@ def test_only_an_address_in_use_is_tried_again(monkeypatch: pytest.MonkeyPatch) 
         return sockets.bind_stream("http", wanted, 10)
 
     monkeypatch.setattr(foundation, "_bind_now", bind)
-    wishes: Any = SimpleNamespace(sockets=[SocketWish("http", address)], daemon_sockets=[])
+    wishes: Any = SimpleNamespace(sockets=[SocketWish("http", address)], daemon_sockets=[], zerg=ZergSettings())
     found = foundation.bind_all(wishes, {}, 10.0)
     assert len(tries) == 3
     with pytest.raises(BindError, match="in use"):

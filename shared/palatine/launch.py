@@ -1,6 +1,7 @@
 """The daemons' commands: each is imported by name, once its extra is known to be there; none is imported here."""
 
 import importlib
+import signal
 import sys
 
 from palatine.companions import missing
@@ -19,7 +20,8 @@ def launch(daemon: str) -> int:
 
 
 def app_server() -> int:
-    """palatine-app-server."""
+    """palatine-app-server; an INT before its master listens just ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     return launch("app-server")
 
 

@@ -1,8 +1,10 @@
 """The app of one generation, loaded by its zygote or, with lazy-apps, by each worker; never by the master."""
 
+import importlib
 import os
 import sys
 
+from palatine.errors import PalatineError
 from palatine_app_server.config.settings import AppSettings
 from palatine_app_server.serving import apps, loader
 from palatine_app_server.serving.request import Handler, WsgiApp
@@ -20,13 +22,19 @@ def prepare(settings: AppSettings) -> None:
     loader.prepare_path(settings.app)
 
 
-def load(settings: AppSettings) -> WsgiApp | Handler | None:
-    """Everything the config names, hooks around it; AppError, HookError."""
+def load(settings: AppSettings, *, all_of_it: bool) -> WsgiApp | Handler | None:
+    """Everything the config names, hooks around it; HookError, and AppError where nothing may be missing.
+
+    Without `all_of_it` what cannot be loaded is reported, and the rest is served, as in uWSGI.
+    """
+    broken = _refuse if all_of_it else report
     hooks.run(settings.process.hooks_at("pre-app"), "pre-app")
-    loader.prepare_modules(settings.app)
-    loaded = apps.load_all(settings.app)
+    loader.prepare_modules(settings.app, broken)
+    loaded = apps.load_all(settings.app, broken)
     if settings.need_app and not loaded:
         raise loader.AppError("*** no app loaded. GAME OVER ***")
+    if not loaded:
+        sys.stderr.write("*** no app loaded. going in full dynamic mode ***\n")
     hooks.run(settings.process.hooks_at("post-app"), "post-app")
     if settings.app.chdir2:
         os.chdir(settings.app.chdir2)
@@ -34,7 +42,22 @@ def load(settings: AppSettings) -> WsgiApp | Handler | None:
 
 
 def report(error: loader.AppError | HookError) -> None:
-    """Say why, with the traceback of the app's own error."""
-    if error.__cause__ is not None:
-        sys.__excepthook__(type(error.__cause__), error.__cause__, error.__cause__.__traceback__)
+    """Say why, with the traceback of the app's own error from where the app begins."""
+    cause = error.__cause__
+    if cause is not None and not isinstance(cause, PalatineError):
+        trace = cause.__traceback__
+        while trace is not None and _is_ours(trace.tb_frame.f_code.co_filename):
+            trace = trace.tb_next
+        sys.__excepthook__(type(cause), cause.with_traceback(trace), trace)
     sys.stderr.write(f"unable to load app 0 (mountpoint='') ({error})\n")
+
+
+def _refuse(error: loader.AppError) -> None:
+    raise error
+
+
+def _is_ours(path: str) -> bool:
+    """Whether code was there before the app: the loader, and Python's own import."""
+    return path.startswith(
+        (os.path.dirname(os.path.dirname(__file__)), os.path.dirname(importlib.__file__), "<frozen importlib")
+    )

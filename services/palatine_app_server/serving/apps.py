@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from palatine_app_server.config.front_settings import FrontSettings
 from palatine_app_server.serving import loader
-from palatine_app_server.serving.loader import App, AppError, AppSource
+from palatine_app_server.serving.loader import App, AppError, AppSource, HopelessError
 
 if TYPE_CHECKING:
     from palatine_app_server.serving.request import Handler
@@ -31,26 +31,34 @@ def made(settings: FrontSettings, source: AppSource, loaded: Sequence[App]) -> "
     return Front(settings, source, loaded)
 
 
-def load_all(source: AppSource) -> list[App]:
-    """The apps in uWSGI's order, each with its line in the log; AppError for the first that cannot be loaded."""
+def load_all(source: AppSource, broken: Callable[[AppError], None]) -> list[App]:
+    """The apps in uWSGI's order, each with its line in the log.
+
+    `broken` hears of one that cannot be loaded and may raise; without a mounted one there is no start: HopelessError.
+    """
     loaded: list[App] = []
     default = False
     for mountpoint, load in _wanted(source):
         started = time.monotonic()
-        for app in _several(mountpoint, load()):
+        try:
+            found = load()
+        except HopelessError:
+            raise
+        except AppError as error:
+            broken(error)
+            continue
+        for app in _several(mountpoint, found):
             if any(app.mountpoint == other.mountpoint for other in loaded):
                 sys.stderr.write(f"mountpoint {app.mountpoint} already configured. skip.\n")
                 continue
-            is_default = not default and app.mountpoint in {"", "/"} and not source.no_default
-            default = default or is_default
+            is_default = not (default or source.no_default) and (app.mountpoint in {"", "/"} or not loaded)
+            default = default or (is_default and app.mountpoint in {"", "/"})
             sys.stderr.write(
                 f"WSGI app {len(loaded)} (mountpoint='{app.mountpoint}') ready in {int(time.monotonic() - started)} "
                 f"seconds on interpreter {hex(id(sys.modules))} pid: {os.getpid()}"
                 f"{' (default app)' if is_default else ''}\n"
             )
             loaded.append(app)
-    if not loaded:
-        sys.stderr.write("*** no app loaded. going in full dynamic mode ***\n")
     return loaded
 
 
@@ -81,6 +89,13 @@ def _several(mountpoint: str, found: Any) -> Iterator[App]:
 
 
 def _mounted(source: AppSource, what: str) -> Any:
+    try:
+        return _named_by_mount(source, what)
+    except AppError as error:
+        raise HopelessError(str(error)) from error.__cause__
+
+
+def _named_by_mount(source: AppSource, what: str) -> Any:
     if what.endswith(".ini"):
         return _paste(f"config:{os.path.abspath(what)}")
     if what.endswith((".py", ".wsgi")) and ":" not in what:

@@ -19,6 +19,10 @@ class AppError(PalatineError):
     """The app could not be loaded; the cause is chained."""
 
 
+class HopelessError(AppError):
+    """Nothing is served without it, as in uWSGI: an app that is to be mounted, the virtualenv."""
+
+
 class AppSource(NamedTuple):
     """What the config says of the app; empty strings where it says nothing."""
 
@@ -71,13 +75,13 @@ def prepare_path(source: AppSource) -> None:
         _enter_virtualenv(source.virtualenv)
 
 
-def prepare_modules(source: AppSource) -> None:
-    """Install the module aliases and import what the config wants imported; AppError where that fails."""
+def prepare_modules(source: AppSource, broken: Callable[[AppError], None]) -> None:
+    """Install the module aliases, AppError where that fails; of a failing import `broken` hears, which may raise."""
     try:
         for name, what in source.aliases:
             sys.modules[name] = _module(what)
         for what in source.imports:
-            _module(what)
+            _import(what, broken)
         for name, what in source.late_aliases:
             sys.modules[name] = _module(what)
     except AppError:
@@ -136,6 +140,15 @@ def import_file(path: str) -> Any:
     return module
 
 
+def _import(what: str, broken: Callable[[AppError], None]) -> None:
+    try:
+        _module(what)
+    except BaseException as error:  # noqa: BLE001 - an import may raise anything, SystemExit included
+        failed = AppError(f"{type(error).__name__}: {error}")
+        failed.__cause__ = error
+        broken(failed)
+
+
 def _module(what: str) -> Any:
     return import_file(what) if what.endswith(".py") and os.path.exists(what) else importlib.import_module(what)
 
@@ -150,7 +163,7 @@ def _enter_virtualenv(home: str) -> None:
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     packages = os.path.join(home, "lib", version, "site-packages")
     if not os.path.isdir(packages):
-        raise AppError(f"virtualenv {home} has no {version}: {packages} does not exist")
+        raise HopelessError(f"virtualenv {home} has no {version}: {packages} does not exist")
     before = list(sys.path)
     site.addsitedir(packages)
     added = [entry for entry in sys.path if entry not in before]

@@ -19,7 +19,7 @@ class Mounts:
     """Mount points by the number of their app.
 
     `manage` is manage-script-name: the longest mount point a path begins with becomes its SCRIPT_NAME. The first app at
-    "" or "/" is the default, which gets what belongs to nobody, unless `no_default` forbids it.
+    "" or "/" is the default, or else the first of all: it gets what belongs to nobody, unless `no_default` forbids it.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class Mounts:
             self._numbers.setdefault(point, number)
         self._ignore = ignore
         default = [number for number, point in enumerate(points) if point in {"", "/"}]
-        self._default = default[0] if default and not no_default else NOBODY
+        self._default = NOBODY if no_default or not points else next(iter(default), 0)
         prefixes = {point.rstrip("/"): number for point, number in self._numbers.items() if point.rstrip("/")}
         self._prefixes = sorted(prefixes.items(), key=lambda item: -len(item[0])) if manage else []
 

@@ -36,10 +36,10 @@ def work(worker: int, inheritance: Inheritance, api: Api, app: Any) -> int:
     hooks.run(settings.process.hooks_at("post-fork"), "post-fork")
     if settings.lazy_apps:
         try:
-            app = app_loading.load(settings)
+            app = app_loading.load(settings, all_of_it=inheritance.must_load)
         except loader.AppError as error:
             app_loading.report(error)
-            if inheritance.must_load:
+            if inheritance.must_load or isinstance(error, loader.HopelessError):
                 return exits.NO_APP
     if settings.process.start.profiler:
         from palatine_app_server.serving import profiler

@@ -336,7 +336,7 @@ class Workforce:
             return
         if op == "failed":
             self._why = str(message["error"])
-            if generation > 1 or self._settings.need_app or self.reload.serving:
+            if message.get("hopeless"):
                 return  # it ends, and its death is the failure
         if generation == self.reload.coming:
             self._reload_event(reload_policy.Event.LOADED)
@@ -378,7 +378,7 @@ class Workforce:
         elif generation == self.reload.coming:
             if code == exits.NO_APP or (before.phase is Phase.STARTING and self.reload.serving):
                 self._reload_event(reload_policy.Event.FAILED)
-        elif code == exits.NO_APP and self._settings.need_app:
+        elif code == exits.NO_APP and (self._settings.need_app or self._settings.app.mounts):
             self._on_fatal(exits.NO_APP)
 
     def _life_event(self, key: tuple[int, int], event: worker_policy.Event) -> None:

@@ -2,7 +2,7 @@
 
 The master forks it (the master itself never imports an app), and talks to it over one SOCK_SEQPACKET pair:
 
-    zygote → master   {"op": "loaded", "seconds": s} or {"op": "failed", "error": text}
+    zygote → master   {"op": "loaded", "seconds": s} or {"op": "failed", "error": text, "hopeless": bool}
     master → zygote   {"op": "fork", "worker": n} or {"op": "aide", "role": "mule" or "spooler", "number": n}
                       {"op": "become", "worker": n}: be that worker yourself, nobody else will be needed
     worker → master   {"op": "spawned", "worker": n, "pid": p}   over the same pair, first thing it does
@@ -94,12 +94,13 @@ def _loaded(inheritance: Inheritance, orders: socket.socket) -> tuple[Any, int |
     try:
         app_loading.prepare(settings)
         if not settings.lazy_apps:
-            app = app_loading.load(settings)
+            app = app_loading.load(settings, all_of_it=inheritance.must_load)
     except (loader.AppError, HookError) as error:
         app_loading.report(error)
         problem = str(error)
-        channel.send(orders, {"op": "failed", "error": problem})
-        if inheritance.must_load:
+        hopeless = inheritance.must_load or isinstance(error, loader.HopelessError | HookError)
+        channel.send(orders, {"op": "failed", "error": problem, "hopeless": hopeless})
+        if hopeless:
             return None, exits.NO_APP
     if late and not _gives_up_rights(inheritance, orders):
         return None, exits.FAILURE
@@ -119,7 +120,7 @@ def _gives_up_rights(inheritance: Inheritance, orders: socket.socket) -> bool:
         jail.give_up_rights(settings, inheritance.master_pid)
     except PalatineError as error:
         sys.stderr.write(f"{error}\n")
-        channel.send(orders, {"op": "failed", "error": str(error)})
+        channel.send(orders, {"op": "failed", "error": str(error), "hopeless": True})
         return False
     return True
 
@@ -170,7 +171,10 @@ def _begin(
         for number in (signal.SIGHUP, signal.SIGINT):  # until it serves, a worker told to go may just go
             signal.signal(number, signal.SIG_DFL)
         linux.die_with_parent(inheritance.master_pid, orphan_signal)
-        channel.send(orders, {**birth, "pid": os.getpid()})
+        try:
+            channel.send(orders, {**birth, "pid": os.getpid()})
+        except BrokenPipeError:  # the master has changed its mind: it stops
+            leave(exits.OK, api.run_atexit)
         orders.close()
         code = live()
     except HookError as error:

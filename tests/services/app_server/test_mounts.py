@@ -41,7 +41,9 @@ def test_who_gets_what_is_nobodys() -> None:
     assert Mounts(POINTS, no_default=True).choose("/u", "/x").app == NOBODY
     assert Mounts(POINTS, no_default=True).choose("", "/x").app == 0  # the mount point itself
     assert Mounts(("/a", "/"), manage=True).choose("", "/x").app == 1
-    assert Mounts(("/a",), manage=True).choose("", "/x").app == NOBODY
+    assert Mounts(("/a", ""), manage=True).choose("", "/x").app == 1
+    assert Mounts(("/a", "/b"), manage=True).choose("", "/x") == Choice(0, "", "/x")  # the first of all
+    assert Mounts(("/a", "/b"), manage=True, no_default=True).choose("", "/x").app == NOBODY
     assert Mounts(()).choose("", "/").app == NOBODY
 
 

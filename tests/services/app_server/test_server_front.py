@@ -68,6 +68,20 @@ def test_no_default_app_and_eval(programs: Runner) -> None:
         assert client.get("/nobody")[1] == b"evaluated"
 
 
+def test_the_first_app_is_the_default_and_a_broken_one_spares_the_others(programs: Runner) -> None:
+    other(programs)
+    server = AppServer(programs, "--mount", "/a=other.py", "--manage-script-name", app="raise ValueError('broken')")
+    assert get(url(server, "/a/x")) == "/a|/x|other"
+    assert get(url(server, "/x")) == "|/x|other"
+    output = server.running.output()
+    assert "WSGI app 0 (mountpoint='/a') ready in 0 seconds on interpreter" in output
+    assert "(default app)\n" in output
+    # the app's error, and nothing of how it was found
+    begun = 'Traceback (most recent call last):\n  File "' + str(server.home / "app.py")
+    assert begun in output
+    assert "unable to load app 0 (mountpoint='') (ValueError: broken)\n" in output
+
+
 def test_where_no_app_is_at_home(programs: Runner) -> None:
     other(programs)
     server = AppServer(programs, "--wsgi-file=", "--mount", "/a=other.py", "--manage-script-name", "--no-default-app")

@@ -285,6 +285,29 @@ def test_need_app(programs: Runner) -> None:
         assert not server.directory.exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--mount", "/a=nothing.py"), "unable to load app file nothing.py"),
+        (("--mount", "/a=nothing.py", "--lazy-apps"), "unable to load app file nothing.py"),
+        (("--home", "nothing"), "virtualenv nothing has no python"),
+    ],
+)
+def test_without_a_mount_or_the_virtualenv_there_is_no_start(
+    programs: Runner, words: tuple[str, ...], said: str
+) -> None:
+    server = AppServer(programs, *words, wait=False)
+    assert server.running.wait(30) == 22
+    assert said in server.running.output()
+    assert "Traceback" not in server.running.output()
+
+
+def test_an_import_that_fails_is_reported(programs: Runner) -> None:
+    server = AppServer(programs, "--import", "nothing_of_that_name")
+    assert server.get() == b"ok"
+    assert "ModuleNotFoundError: No module named 'nothing_of_that_name'" in server.running.output()
+
+
 @pytest.mark.parametrize("lazy", [False, True])
 def test_without_an_app_every_request_is_a_500(programs: Runner, *, lazy: bool) -> None:
     server = AppServer(programs, *(["--lazy-apps"] if lazy else []), app="raise ValueError('no app here')")

@@ -17,8 +17,19 @@ from running import Runner, Running, free_port, run, runner, wait_until
 pytestmark = pytest.mark.interop
 
 APP = """
+import uwsgi
 def application(environ, start_response):
     path = environ["PATH_INFO"]
+    if path.startswith("/asked/"):
+        router, _, argument = path[7:].partition("/")
+        code = uwsgi.route(router, argument)
+        if code == 2:
+            return [b""]
+        start_response("200 OK", [("X-Code", str(code))])
+        return [b"the app"]
+    if path == "/fill":
+        uwsgi.cache_update("kept", "value", 0)
+        uwsgi.cache_update("going", "value", 3600)
     if path == "/raise":
         raise ValueError
     if path == "/404":
@@ -58,13 +69,27 @@ OPTIONS = """
     route = ^/static static:{home}/www/a.css
     route-if = equal:${{qs[x]}};hit addheader:X-Hit: ${{REQUEST_METHOD}}
     route-if = startswith:${{HTTP_USER_AGENT}};Bad return:410
+    cache2 = name=first,items=10
+    route = ^/kept cache:key=kept,content_type=text/x
+    route = ^/going cache:key=going
+    route = ^(?!/vars) goto:plain
+    route = ^/vars addheader:X-Cookie: ${{cookie[id]}}|${{cookie[none]}}|${{qs[b]}}|${{NONE}}|${{none[x]}}
+    route = ^/vars addheader:X-Coded: ${{base64[QUERY_STRING]}}|${{hex[QUERY_STRING]}}|${{mime[PATH_INFO]}}|${{httptime[x]
+    route = ^/vars addheader:X-Server: ${{uwsgi[wid]}}|${{uwsgi[lq]}}|${{uwsgi[rsize]}}|${{uwsgi[nothing]}}|${{time[x]}}
+    route = ^/vars addvar:FILE={home}/www/a.css
+    route = ^/vars addvar:NAME=user.palatine
+    route = ^/vars addheader:X-Attribute: ${{xattr[FILE:user.palatine]}}|${{xattr2[FILE:NAME]}}|${{xattr[FILE:user.none]}}|
+    route-if = regexp:${{uwsgi[sor]}};^1[0-9]{{15}}$ addheader:X-Begun: yes
+    route-if = regexp:${{time[unix]}}-${{time[micros]}};^1[0-9]{{9}}-1[0-9]{{15}}$ addheader:X-Clock: yes
+    route-if = regexp:${{uwsgi[uuid]}};^[0-9a-f-]{{36}}$ addheader:X-Uuid: yes
+    route-label = plain
     route-host = ^other goto:end
     route = ^/jump addheader:X-Jumped: no
     route-label = end
     response-route-status = 404 addheader:X-Missing: 1
     log-format = %(method) %(uri) %(proto) %(status) %(rsize) %(hsize) %(headers) %(cl) %(addr) %(user) %(uagent) %(host) %(var.HTTP_X) %(nothing) %(wid) %(core) %(modifier1) %(werr) %(rerr)
 """  # noqa: E501 - one option
-PLUGINS = "python3,router_redirect,router_rewrite,router_static,router_basicauth"
+PLUGINS = "python3,router_redirect,router_rewrite,router_static,router_basicauth,router_cache,xattr"
 #: The framing is ours to do; uWSGI leaves it to whoever is in front.
 FRAMING = {"date", "content-length", "connection", "transfer-encoding"}
 
@@ -154,6 +179,16 @@ ROWS = [
     row("/", "-A", "Bad/1"),
     row("/jump"),
     row("/jump", "-H", "Host: other"),
+    row("/fill"),
+    row("/kept"),
+    row("/going"),
+    row("/vars/a.css?a=1&b=two", "-b", "x=1; id=abc"),
+    # an action the app asks for: uWSGI dies of those that look for ${...}, and of wrong ones
+    row("/asked/return/403"),
+    row("/asked/break/403%20Gone"),
+    row("/asked/continue/"),
+    row("/asked/last/"),
+    row("/asked/nothing/x"),
 ]
 
 
@@ -169,6 +204,7 @@ def place(home: Path) -> None:
         (home / name).write_text(text)
         os.utime(home / name, (1_700_000_000, 1_700_000_000))
     (home / "www" / "link").symlink_to("a.css")
+    os.setxattr(home / "www" / "a.css", "user.palatine", b"an attribute")
     (home / "www" / "out").symlink_to("../secret")
 
 

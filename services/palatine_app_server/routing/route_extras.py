@@ -51,6 +51,11 @@ def _cache(walk: Walk, rule: Rule) -> str:
     headers = [("Content-Type", header_text(kind))]
     if given.get("content_encoding"):
         headers.append(("Content-Encoding", header_text(given["content_encoding"])))
+    if "no_cl" not in given:
+        headers.append(("Content-Length", str(len(value))))
+    expiry = walk.world.expiry(given["key"], given.get("name", ""))
+    if expiry:
+        headers.append(("Expires", walk.world.value("date", str(expiry))))
     walk.reply = Reply("200 OK", tuple(headers), value)
     return "break"
 

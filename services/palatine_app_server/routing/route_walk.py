@@ -42,6 +42,12 @@ class World(Protocol):
     def cached(self, key: str, cache: str) -> bytes | None:
         """An item of a cache, "" for the first of them; None where there is none."""
 
+    def expiry(self, key: str, cache: str) -> int:
+        """When that item expires, in unix seconds; 0 for never."""
+
+    def attribute(self, path: str, name: str) -> str:
+        """An extended attribute of a file; "" where there is none."""
+
     def cache(self, verb: str, key: str, value: bytes | int, expires: int, cache: str) -> None:
         """Change an item: set, update, inc, dec, mul or div."""
 
@@ -68,8 +74,15 @@ class Effect(NamedTuple):
 class Walk:
     """One request on its way through the tables."""
 
-    def __init__(self, environ: MutableMapping[str, Any], world: World, status: int = 0) -> None:
+    def __init__(
+        self,
+        environ: MutableMapping[str, Any],
+        world: World,
+        about: Callable[[str], str] = lambda _key: "",
+        status: int = 0,
+    ) -> None:
         self.environ = environ
+        self._about = about  # what `${uwsgi[...]}` is of the running request
         self.world = world
         self.status = status
         self.changed: dict[str, str] = {}
@@ -139,15 +152,27 @@ class Walk:
         if function in {"base64", "hex"}:
             data = self.get(key).encode("latin-1", "replace")
             if function == "hex":
-                return data.hex()
+                return data.hex().upper()
             import binascii
 
             return binascii.b2a_base64(data, newline=False).decode()
         if function == "mime":
             return self.world.value("mime", self.get(key))
-        if function == "uwsgi" and key == "status":
-            return str(self.status)
+        if function in {"xattr", "xattr2"}:
+            return self._attribute(key, named=function == "xattr")
+        if function == "math":
+            from palatine_app_server.routing import route_math
+
+            return route_math.evaluate(key, self.get)
+        if function == "uwsgi":
+            return str(self.status) if key == "status" else self._about(key) or self.world.value(function, key)
         return self.world.value(function, key)
+
+    def _attribute(self, key: str, *, named: bool) -> str:
+        """`VARIABLE:NAME`: an attribute of the file a variable holds; where not `named`, one holds its name, too."""
+        variable, colon, name = key.partition(":")
+        path, name = self.get(variable), name if named else self.get(name)
+        return self.world.attribute(path, name) if colon and path and name else ""
 
 
 def number(text: str) -> int:

@@ -80,6 +80,18 @@ class Outside:
         found: bytes | None = sys.modules["uwsgi"].cache_get(key.encode("latin-1", "replace"), cache or None)
         return found
 
+    def expiry(self, key: str, cache: str) -> int:
+        """See `World`."""
+        found: int = sys.modules["uwsgi"]._cache_expiry(key.encode("latin-1", "replace"), cache or None)  # noqa: SLF001 - ours
+        return found
+
+    def attribute(self, path: str, name: str) -> str:
+        """See `World`."""
+        try:
+            return os.getxattr(_path(path), name).decode("latin-1")
+        except (OSError, ValueError):
+            return ""
+
     def cache(self, verb: str, key: str, value: bytes | int, expires: int, cache: str) -> None:
         """See `World`."""
         name = key.encode("latin-1", "replace")
@@ -169,6 +181,7 @@ _VALUES: Final[Mapping[tuple[str, str], Callable[[], str]]] = {
     ("time", "unix"): lambda: str(int(time.time())),
     ("time", "micros"): lambda: str(time.time_ns() // 1000),
     ("uwsgi", "pid"): lambda: str(os.getpid()),
+    ("uwsgi", "lq"): lambda: str(sys.modules["uwsgi"].listen_queue()),
     ("uwsgi", "wid"): lambda: str(sys.modules["uwsgi"].worker_id()),
     ("uwsgi", "uuid"): lambda: str(uuid.uuid4()),
 }

@@ -16,8 +16,7 @@ from palatine_app_server.routing.route_world import Outside
 from palatine_app_server.serving import mime_types
 from palatine_app_server.serving.edited_response import EditedResponse
 from palatine_app_server.serving.file_parts import FilePart, FileSlice
-from palatine_app_server.serving.file_wrapper import FileWrapper
-from palatine_app_server.serving.front import Front, said, send_answer
+from palatine_app_server.serving.front import Front, file_wrapper, said, send_answer
 from palatine_app_server.serving.loader import App, AppSource
 from palatine_app_server.serving.request import Core, log
 from palatine_app_server.serving.response import ExcInfo, Response
@@ -35,7 +34,7 @@ class RoutedFront(Front):
         self._routes: Routes = settings.routes or Routes()
         self._forward = settings.forward
         self._turns = itertools.count()
-        self._world = Outside(mime_types.read(settings.static.mime_files), _say)
+        self.world = Outside(mime_types.read(settings.static.mime_files), _say)
         rules = [rule for table in self._routes for rule in table]
         if self._forward or any(map(_is_extra, rules)):
             from palatine_app_server.routing import route_extras, upstream  # noqa: F401 - nothing is loaded while a request waits
@@ -51,7 +50,7 @@ class RoutedFront(Front):
     def handle(self, core: Core, environ: dict[str, Any], response: Response) -> Iterable[bytes]:
         """Walk the tables, and call the app where they let the request through."""
         assert isinstance(response, RoutedResponse)
-        walk = response.walk = Walk(environ, self._world)
+        walk = response.walk = Walk(environ, self.world, about(core))
         response.core = core
         kept = self._kept_answer(core, environ, response) if self._settings.check_cache is not None else None
         if kept is not None:
@@ -92,7 +91,7 @@ class RoutedFront(Front):
             core.note().variables.update(walk.log_variables)
         effects, walk.effects = walk.effects, []
         for effect in effects:
-            self._world.perform(effect)
+            self.world.perform(effect)
 
     def conclude(self, core: Core, walk: Walk, response: Response) -> Iterable[bytes]:
         """The answer of the rule that ended the walk; without one the connection ends without a word."""
@@ -115,7 +114,7 @@ class RoutedFront(Front):
         response.start_response(reply.status, headers)
         if reply.path:
             fd = os.open(reply.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-            return FileWrapper(FileSlice(FilePart(fd, 0, os.fstat(fd).st_size)))
+            return file_wrapper(response)(FileSlice(FilePart(fd, 0, os.fstat(fd).st_size)))
         return [reply.body]
 
     def look_at(self, response: "RoutedResponse", status: str) -> bool:
@@ -186,7 +185,7 @@ class RoutedFront(Front):
             core.note().silent = True
         core.note().variables.update(walk.log_variables)
         for effect in walk.effects:
-            self._world.perform(effect)
+            self.world.perform(effect)
 
 
 class RoutedResponse(EditedResponse):
@@ -263,6 +262,22 @@ class _Watched:
     def close(self) -> None:
         """Close the app's result."""
         _close(self._result)
+
+
+def about(core: Core) -> Callable[[str], str]:
+    """What `${uwsgi[...]}` says of the request `core` is in."""
+
+    def value(key: str) -> str:
+        response = core.response
+        if key == "rsize":
+            return str(response.body_bytes if response is not None else 0)
+        if key == "rtime":
+            return str(int((time.monotonic() - core.started) * 1_000_000))
+        if key == "sor":
+            return str(int((time.time() - time.monotonic() + core.started) * 1_000_000))
+        return ""
+
+    return value
 
 
 def _is_extra(rule: Rule) -> bool:

@@ -141,8 +141,13 @@ def send_answer(core: Core, answer: Answer, response: Response, method: str) -> 
         response.without_body()
     if not answer.path or method == "HEAD":
         return []
+    return file_wrapper(response)(open_slice(answer))
+
+
+def file_wrapper(response: Response) -> type[FileWrapper]:
+    """What sends a file of the server's own: `disable-sendfile` wants it read."""
     reads = isinstance(response, EditedResponse) and not response.settings.sendfile
-    return (ReadingFileWrapper if reads else FileWrapper)(open_slice(answer))
+    return ReadingFileWrapper if reads else FileWrapper
 
 
 def open_slice(answer: Answer) -> FileSlice:

@@ -71,6 +71,7 @@ class Heritage:
                 alarm_message_bytes=settings.alarms.message_bytes,
                 harakiri_seconds=settings.harakiri_seconds,
                 websockets=settings.http.websockets,
+                front=settings.front,
                 mode=settings.mode,
                 runs_atexit=settings.process.start.runs_atexit,
                 tears_down=settings.process.start.tears_down,

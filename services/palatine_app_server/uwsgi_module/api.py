@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from palatine.counters import Segment
+from palatine_app_server.config.front_settings import FrontSettings
 from palatine_app_server.config.http_settings import WebsocketSettings
 from palatine_app_server.serving.request import Core
 from palatine_app_server.serving.worker import Doors
@@ -63,6 +64,7 @@ class ApiSettings(NamedTuple):
     harakiri_seconds: int = 0
     pidfile: str = ""
     websockets: WebsocketSettings = WebsocketSettings()
+    front: FrontSettings = FrontSettings()
     mode: str = ""
     runs_atexit: bool = True
     tears_down: bool = True  # Python's own functions at exit, too
@@ -85,7 +87,7 @@ class Api:
         self._commons = commons
         self._stores = commons.stores
         self._spooling = Spooling(self.seat, commons.spools, segment)
-        self._current = Current(self.seat, segment, settings.websockets)
+        self._current = Current(self.seat, segment, settings.websockets, settings.front)
         self.module = self._build()
 
     # ---------------------------------------------------------------- the process's side

@@ -32,6 +32,7 @@ class Caching:
             "cache_div": self._changer("cache_div", arguments.divided),
             "cache_num": self._number,
             "cache_keys": self._keys,
+            "_cache_expiry": self._expiry,  # for routes
         }
 
     def _named(self, name: str | None) -> tuple[str, Cache] | None:
@@ -48,6 +49,10 @@ class Caching:
         found = self._named(cache)
         wanted = arguments.data(key, "cache_get")
         return found[1].get(wanted, int(time.time())) if found else None
+
+    def _expiry(self, key: bytes, cache: str | None) -> int:
+        found = self._named(cache)
+        return found[1].expiry(key, int(time.time())) if found else 0
 
     def _setter(self, function: str, *, update: bool) -> Callable[..., bool | None]:
         def store(key: str | bytes, value: str | bytes, expires: int = 0, cache: str | None = None) -> bool | None:

@@ -11,13 +11,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from palatine.counters import Segment
+from palatine_app_server.config.front_settings import FrontSettings
 from palatine_app_server.config.http_settings import WebsocketSettings
 from palatine_app_server.serving.file_wrapper import FileWrapper
 from palatine_app_server.serving.request import Core
 from palatine_app_server.uwsgi_module import arguments
 from palatine_app_server.uwsgi_module.seat import Seat
 
-if TYPE_CHECKING:  # loaded by the app that has a websocket, or waits
+if TYPE_CHECKING:  # loaded by the app that has a websocket, waits or routes
+    from palatine_app_server.routing.app_routes import AppRoutes
     from palatine_app_server.uwsgi_module.waiting import Waiting
     from palatine_app_server.uwsgi_module.websockets import Websocket
 
@@ -32,10 +34,12 @@ _CONNECT_SECONDS: Final = 4
 class Current:
     """Calls about the running request, and on plain descriptors."""
 
-    def __init__(self, seat: Seat, segment: Segment, websockets: WebsocketSettings) -> None:
+    def __init__(self, seat: Seat, segment: Segment, websockets: WebsocketSettings, front: FrontSettings) -> None:
         self._seat = seat
         self._segment = segment
         self._websocket_settings = websockets
+        self._front = front
+        self._routes: AppRoutes | None = None
         self._websockets: dict[int, Websocket] = {}  # by core; that of a request before is known by its connection
         self._waiting = threading.local()
 
@@ -54,6 +58,7 @@ class Current:
             "offload": lambda path, length=0: self._send_file(path, length=length),
             "chunked_read": self._chunked_read,
             "chunked_read_nb": self._chunked_read,
+            "route": self._route,
             "set_user_harakiri": self._set_harakiri,
             "suspend": lambda: self._waits().suspend(),
             "green_schedule": lambda: self._waits().suspend(),
@@ -105,6 +110,15 @@ class Current:
     def _environ(self) -> dict[str, Any]:
         found: dict[str, Any] = self._connection().environ
         return found
+
+    def _route(self, router: str, argument: str) -> int:
+        """One action of the routing's, now; 0, 1 or 2: how a table would go on; -1 where there is no such action."""
+        words = arguments.text(router, "route"), arguments.text(argument, "route", 2)
+        if self._routes is None:
+            from palatine_app_server.routing.app_routes import AppRoutes
+
+            self._routes = AppRoutes(self._front)
+        return self._routes.route(self._core(), *words)
 
     # ---------------------------------------------------------------- log
 

@@ -6,7 +6,6 @@ from typing import Any, Final, NoReturn
 _INSTEAD: Final = {
     "HTTP or a message queue in place of uWSGI's RPC": "call register_rpc rpc rpc_list",
     "one instance by itself, or an external coordinator, in place of a legion": "i_am_the_lord lord_scroll scrolls",
-    "routes of the configuration, which are run before the app": "route",
     "zipimport, or files of the app, in place of symbols in the binary": (
         "SymbolsImporter SymbolsZipImporter ZipImporter embedded_data"
     ),

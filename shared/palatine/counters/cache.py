@@ -79,6 +79,12 @@ class Cache:
         with _Held(self):
             return self._find(key, now) >= 0
 
+    def expiry(self, key: bytes, now: int) -> int:
+        """When `key` expires, in unix seconds; 0 for never, and where it has no value. Not counted as a lookup."""
+        with _Held(self):
+            item = self._find(key, now)
+            return self._items.expires(item) if item >= 0 else 0
+
     def store(self, key: bytes, value: bytes, expires: int, now: int, *, update: bool) -> Outcome:
         """Give `key` a value for `expires` seconds (0: for ever); an existing one is replaced only with `update`.
 

@@ -3,7 +3,7 @@
 import pytest
 
 from palatine.errors import ConfigError
-from palatine_app_server.routing import body_transforms, route_extras, route_policy
+from palatine_app_server.routing import body_transforms, route_extras, route_math, route_policy
 from palatine_app_server.routing.route_grammar import OPTIONS, Line, Routes, parse, parse_rule
 from palatine_app_server.routing.route_policy import End
 from palatine_app_server.routing.route_walk import Effect, Reply, Walk
@@ -36,6 +36,12 @@ class Known:
     def cached(self, key: str, cache: str) -> bytes | None:
         return self.items.get((cache, key))
 
+    def expiry(self, key: str, cache: str) -> int:
+        return 1_700_000_000 if (cache, key) == ("", "known") else 0
+
+    def attribute(self, path: str, name: str) -> str:
+        return f"<{path} {name}>"
+
     def cache(self, verb: str, key: str, value: bytes | int, expires: int, cache: str) -> None:
         self.done.append((verb, key, value, expires, cache))
 
@@ -57,7 +63,7 @@ class Known:
 
 
 def walked(*rules: tuple[str, str], status: int = 0, **more: str) -> tuple[End, Walk]:
-    walk = Walk({**ENVIRON, **more}, Known(), status)
+    walk = Walk({**ENVIRON, **more}, Known(), status=status)
     return route_policy.run(walk, [parse_rule(kind, value) for kind, value in rules]), walk
 
 
@@ -71,14 +77,33 @@ def variable(value: str, **more: str) -> str:
         ("plain", "plain"),
         ("${PATH_INFO}|${HTTP_HOST}|${NONE}", "/foo/bar|example.com|"),
         ("${cookie[id]}|${cookie[none]}|${qs[b]}", "abc||two"),
-        ("${base64[HTTP_HOST]}|${hex[SCRIPT_NAME]}", "ZXhhbXBsZS5jb20=|2f666f6f"),
+        ("${base64[HTTP_HOST]}|${hex[SCRIPT_NAME]}", "ZXhhbXBsZS5jb20=|2F666F6F"),
         ("${time[unix]}|${uwsgi[wid]}", "<time unix>|<uwsgi wid>"),
+        ("${xattr[PATH_INFO:user.a]}|${xattr2[PATH_INFO:SCRIPT_NAME]}", "</foo/bar user.a>|</foo/bar /foo>"),
+        ("${xattr[PATH_INFO]}|${xattr[NONE:user.a]}|${xattr2[PATH_INFO:NONE]}", "||"),
+        ("${math[1+2*3]}|${math[(1+2)*3]}|${math[SIZE*2+half]}", "7|9|25"),
         ("$1 $ ${", "$1 $ ${"),  # no expression, no groups
         ("100$", "100$"),
     ],
 )
 def test_templates(template: str, value: str) -> None:
-    assert variable(template) == value
+    assert variable(template, SIZE="12.5kg") == value
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("7/2", "3"), ("-7/2", "-3"), ("2^3^2", "64"), ("-2^2", "-4"), ("2^-1*8", "4"), ("--3", "3"), ("1-2-3", "-4"),
+        ("pi*100", "314"), ("sqrt(16)+abs(-2)", "6"), ("exp(log(5))+.5", "5"), ("step(-1)+step(0)", "1"),
+        ("1e3", "1000"), ("NOBODY+1", "1"), ("TEXT+1", "1"), ("NEGATIVE", "-2"),
+        ("", ""), ("1+", ""), ("(1", ""), ("1)", ""), ("1 2", ""), ("nothing(1)", ""), ("1/0", ""), ("sqrt(-1)", ""),
+        ("10^400", ""), ("9^9^9^9", ""), ("1e999", ""), ("#", ""), ("(" * 33 + "1" + ")" * 33, ""), ("1" * 1025, ""),
+        ("-" * 1000 + "1", "1"),
+    ],
+)  # fmt: skip
+def test_arithmetic(expression: str, value: str) -> None:
+    variables = {"TEXT": "none", "NEGATIVE": " -2.5 "}
+    assert route_math.evaluate(expression, lambda name: variables.get(name, "")) == value
 
 
 def test_groups() -> None:
@@ -274,11 +299,14 @@ def test_lines_are_named() -> None:
         parse([Line("route-run", "nope:x", error)])
 
 
+EXPIRES = ("Expires", "<date 1700000000>")
+
+
 def test_caches() -> None:
     end, walk = walked(("", "^/foo/(.*) cache:key=known,content_type=text/x,content_encoding=gzip,nocl=1"))
     assert (end, walk.reply) == (
         End.BREAK,
-        Reply("200 OK", (("Content-Type", "text/x"), ("Content-Encoding", "gzip")), b"value"),
+        Reply("200 OK", (("Content-Type", "text/x"), ("Content-Encoding", "gzip"), EXPIRES), b"value"),
     )
     end, walk = walked(("run", "cache:key=${HTTP_HOST},mime=1"), ("run", "addvar:REACHED=1"))
     assert (end, walk.environ["REACHED"]) == (End.THROUGH, "1")

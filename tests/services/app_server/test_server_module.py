@@ -40,7 +40,7 @@ def test_every_name_is_there(programs: Runner) -> None:
     theirs = set(NAMES.split())
     ours = set(call(server, "dir(uwsgi)"))
     assert theirs - ours == set()
-    assert set(refused.functions()) - theirs == {"erlang_register_process", "route"}
+    assert set(refused.functions()) - theirs == {"erlang_register_process"}
     for name in refused.functions():
         answer = call(server, f"uwsgi.{name}(1, 2)")
         assert re.match(rf"NotImplementedError: uwsgi\.{name} is not served by palatine: use ", answer)

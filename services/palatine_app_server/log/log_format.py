@@ -19,7 +19,6 @@ _VARIABLES: Final = {
     "uri": "REQUEST_URI",
     "method": "REQUEST_METHOD",
     "user": "REMOTE_USER",
-    "host": "HTTP_HOST",
     "proto": "SERVER_PROTOCOL",
     "uagent": "HTTP_USER_AGENT",
     "referer": "HTTP_REFERER",
@@ -96,6 +95,7 @@ def _errors(served: Served) -> int:
 
 
 _FUNCTIONS: Final[dict[str, Getter]] = {
+    "host": lambda served: served.environ.get("HTTP_HOST") or served.environ.get("SERVER_NAME", ""),
     "status": lambda served: served.status,
     "rsize": lambda served: served.body_bytes,
     "hsize": lambda served: served.header_bytes,

@@ -8,7 +8,7 @@ from palatine.codec import fastcgi
 from palatine.codec.http_head import Head, HeadError, HeadParser
 from palatine.errors import ProtocolError
 from palatine_app_server.serving.clients import ClientGoneError, Limits, Listener, Next
-from palatine_app_server.serving.connection import Connection
+from palatine_app_server.serving.connection import TOO_BIG, Connection
 from palatine_app_server.serving.file_parts import FilePart
 
 _DIGITS_MOST: Final = 18
@@ -158,7 +158,7 @@ class FastcgiConnection(ScgiConnection):
         limit = self._limits.body_bytes
         self._size += len(data)
         if limit and self._size > limit:
-            raise HeadError(413, f"request body over limit-post ({limit} bytes)")
+            raise HeadError(413, TOO_BIG)
         self.body.write(data)
         if not self._spooled and self._size > self._limits.body_memory_bytes:
             self._spool()

@@ -21,6 +21,9 @@ from palatine_app_server.serving.sending import Sender
 #: connection, and the client might never see the answer (RFC 9112 9.6).
 LINGER_SECONDS: Final = 2.0
 
+#: uWSGI's words.
+TOO_BIG: Final = "Invalid (too big) CONTENT_LENGTH. skip."
+
 _BARE_LINE_END = re.compile(rb"(?<!\r)\n|\r(?=[^\n])")
 #: More digits than this are no length, and int() of thousands of them is an error of its own.
 _DIGITS = re.compile(r"[0-9]{1,18}")
@@ -151,6 +154,15 @@ class Connection(Sender):
             return Next.CLOSE
         return self.advance() if self._buffer else Next.WAIT
 
+    def shortfall(self) -> str:
+        """What of a body has not come, in uWSGI's words; "" where none is awaited."""
+        if self._missing > 0 and self.head is not None:
+            length, left = self.head.length, self._missing
+            return f"{left} bytes. Content-Length: {length} consumed: {length - left} left: {left}"
+        if self._decoder is not None and not self._decoder.done and not self._lingering:
+            return "a chunked body."
+        return ""
+
     def take(self) -> bytes:
         """What came behind the request: the beginning of another protocol, where the app goes on with one."""
         data, self._buffer = self._buffer, b""
@@ -190,7 +202,7 @@ class Connection(Sender):
         end = buffer.find(b"\r\n\r\n")
         limit = self._limits.head_bytes
         if end > limit or (end < 0 and len(buffer) > limit):
-            raise HeadError(431, f"request head over buffer-size ({limit} bytes)")
+            raise HeadError(431, f"invalid HTTP request size (max {limit})...skip")
         if end < 0:
             if _BARE_LINE_END.search(buffer, max(0, len(buffer) - fresh - 1) if fresh else 0):
                 raise HeadError(400, "line end that is not CRLF")
@@ -253,7 +265,7 @@ class Connection(Sender):
         assert self.head is not None
         limit = self._limits.body_bytes
         if limit and self.head.length > limit:
-            raise HeadError(413, f"request body over limit-post ({limit} bytes)")
+            raise HeadError(413, TOO_BIG)
         if self.head.expects_continue and 0 < self._limits.expected_bytes < self.head.length:
             raise HeadError(413, f"request body over http-manage-expect ({self._limits.expected_bytes} bytes)")
         if self.head.length < 0:
@@ -283,7 +295,7 @@ class Connection(Sender):
         if not self._spooled and self.body.tell() > self._limits.body_memory_bytes:
             self._spool()
         if self._limits.body_bytes and self.body.tell() > self._limits.body_bytes:
-            raise HeadError(413, f"request body over limit-post ({self._limits.body_bytes} bytes)")
+            raise HeadError(413, TOO_BIG)
         if not self._decoder.done:
             return Next.WAIT
         self._buffer = self._decoder.rest

@@ -126,7 +126,7 @@ class Reactor:
         events = self._epoll.poll(self._pace, self._at_once)
         now = time.monotonic()
         if now >= self._next_tick:
-            self._tick(now)
+            self._tick(core, now)
         if not events:
             core.rest(now)
         for fd, _mask in events:
@@ -189,9 +189,11 @@ class Reactor:
         except HeadError as error:
             self._refuse(connection, error, now)
             return
-        except OSError:
+        except OSError as error:
             core.ledger.count(core.ledger.read_errors)
-            step = _CLOSE
+            _log_shortfall(connection, "Error", error.strerror)
+            self._close(connection)
+            return
         except Exception:
             if core.connection is not None:
                 raise  # in a request: better another worker than one that counts wrong
@@ -199,7 +201,7 @@ class Reactor:
             core.ledger.count(core.ledger.read_errors)
             step = _CLOSE
         if step is _CLOSE:
-            self._close(connection)
+            self._end(core, connection, "Error", "Client closed connection")
         else:
             self._park(connection)
 
@@ -242,12 +244,21 @@ class Reactor:
                 self._epoll.unregister(connection.fd)
         connection.close()
 
+    def _end(self, core: Core, connection: Connection, what: str, why: str | None = None) -> None:
+        """Close it; where the client still owed something of a body, the log and a counter say so."""
+        if _log_shortfall(connection, what, why):
+            core.ledger.count(core.ledger.read_errors)
+        self._close(connection)
+
     def _refuse(self, connection: Connection, error: HeadError, now: float) -> None:
         """Exactly one answer, then the end: nothing behind a head we could not read is a request."""
         if not error.status:
             log(f"{error}\n")
             self._close(connection)
             return
+        said = str(error)
+        kind = "" if said[:7].lower() == "invalid" else "invalid HTTP request: "
+        log(f"{kind}{said} ({error.status} to {connection.peer})\n")
         body = f"{error.status} {_REASONS[error.status]}\n".encode()
         head = (
             f"HTTP/1.1 {error.status} {_REASONS[error.status]}\r\nContent-Type: text/plain\r\n"
@@ -261,7 +272,7 @@ class Reactor:
         else:
             self._park(connection)
 
-    def _tick(self, now: float) -> None:
+    def _tick(self, core: Core, now: float) -> None:
         """Once a second, by whichever thread comes first: close what is overdue, and look at the listeners afresh."""
         if not self._door_lock.acquire(blocking=False):
             return
@@ -272,7 +283,7 @@ class Reactor:
                 if connection.deadline < now and (connection.unsent is not None or not self._paused):
                     overdue = self.parked.pop(fd, None)
                     if overdue is not None:
-                        self._close(overdue)
+                        self._end(core, overdue, "Timeout")
             self._watch_listeners(wanted=False)
             self._watch_listeners(wanted=self._accepting and not self._paused)
         finally:
@@ -325,3 +336,11 @@ class Reactor:
                 with contextlib.suppress(OSError):  # another thread has just closed it
                     self._epoll.modify(connection.fd, connection.watched)
         self._on_pause(paused)
+
+
+def _log_shortfall(connection: Connection, what: str, why: str | None) -> bool:
+    """Say in uWSGI's words that a body did not come to its end; whether that is so."""
+    missing = connection.shortfall() if connection.body is not None else ""
+    if missing:
+        log(f"[uwsgi-body-read] {what} reading {missing}{f' message: {why}' if why else ''}\n")
+    return bool(missing)

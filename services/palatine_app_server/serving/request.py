@@ -244,6 +244,8 @@ class Requests:
                 result = self._app(environ, response.start_response)  # type: ignore[misc]  # see above
             else:
                 result = self._handler.handle(core, environ, response)
+            if result.__class__ is bytes:
+                result = [result]  # uWSGI takes a whole body for a list of one
             response.send_result(result)
         except ClientGoneError:
             core.ledger.count(core.ledger.write_errors)

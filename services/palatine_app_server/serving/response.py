@@ -169,14 +169,16 @@ class Response:
     def send_result(self, result: Iterable[Piece]) -> None:
         """Send what the app returned and finish the response."""
         if isinstance(result, (list, tuple)) and not self.head_sent:
-            body = result[0] if len(result) == 1 else b"".join(result)
-            self.switches = len(result) or 1
+            # an empty text is what many apps redirect with, and uWSGI sends as nothing
+            body = (result[0] or b"") if len(result) == 1 else b"".join(filter(None, result))
+            self.switches = len(result)
             self._send_whole(body)
             return
         if isinstance(result, FileWrapper) and not self.head_sent and self._send_file(result):
             return
+        counted = not isinstance(result, FileWrapper)
         for piece in result:
-            self.switches += 1
+            self.switches += counted
             if piece:
                 self.write(piece)
         if not self.head_sent:
@@ -212,7 +214,6 @@ class Response:
             part = part._replace(length=self._content_length)
         head = self._head(part.length)
         self.head_sent = wrapper.sent = True
-        self.switches = 1
         self.body_bytes = part.length
         if self._without_body or not part.length:
             self._output.send_last(head)

@@ -17,7 +17,7 @@ from palatine.counters import Segment
 from palatine.errors import ConfigError
 from palatine.schema import INSTANCE
 from palatine_app_server.config.settings import AppSettings
-from palatine_app_server.config.socket_settings import CGI, HTTP, SocketWish
+from palatine_app_server.config.socket_settings import CGI, HTTP, SocketSettings, SocketWish
 from palatine_app_server.config.zerg_settings import POOL_DOOR, POOLED
 from palatine_app_server.log import log_opening
 from palatine_app_server.log.log_sinks import FileSink, Sink
@@ -269,10 +269,21 @@ def _bind_now(settings: AppSettings, kind: str, address: str) -> Bound:
     if kind in {"snmp", "udp"}:
         return sockets.bind_datagram(kind, address)
     if kind == POOL_DOOR:
-        return sockets.bind_door("zergpool", kind, address, settings.listen, settings.binding)
+        return sockets.bind_door("zergpool", kind, address, settings.listen, _owned(settings))
     defers = settings.binding.defer and kind in {*HTTP, *CGI, "uwsgi", POOLED}
     defer = int(settings.limits.read_seconds) if defers else 0
-    return sockets.bind_stream(kind, address, settings.listen, defer_seconds=defer, how=settings.binding)
+    return sockets.bind_stream(kind, address, settings.listen, defer_seconds=defer, how=_owned(settings))
+
+
+def _owned(settings: AppSettings) -> SocketSettings:
+    """UNIX sockets' files belong to whom we are about to become: uWSGI drops its privileges before it binds."""
+    how, process = settings.binding, settings.process
+    if os.geteuid() != 0 or process.rights.master_as_root or process.start.drop_after_apps:
+        return how
+    uid, gid = ids(settings.uid, settings.gid)
+    return how._replace(
+        uid=how.uid if how.uid >= 0 or uid is None else uid, gid=how.gid if how.gid >= 0 or gid is None else gid
+    )
 
 
 def _mode(settings: AppSettings) -> str:

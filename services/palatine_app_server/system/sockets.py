@@ -201,15 +201,25 @@ def _unix(address: str, how: SocketSettings) -> socket.socket:
             return sock
         if os.path.lexists(address) and stat.S_ISSOCK(os.lstat(address).st_mode):
             os.unlink(address)
-        sock.bind(os.path.abspath(address))
-        if how.mode:
-            os.chmod(address, how.mode)
+        _make_file(sock, os.path.abspath(address), how.mode)
         if (how.uid, how.gid) != (-1, -1):
-            os.chown(address, how.uid, how.gid)
+            os.chown(address, how.uid, how.gid, follow_symlinks=False)
     except OSError as error:
         sock.close()
         raise BindError(f"{address}: {error.strerror or error}") from error  # "path too long" has no number
     return sock
+
+
+def _make_file(sock: socket.socket, path: str, mode: int) -> None:
+    """Bind to a path whose file has `mode` from the first: the directory's owner could lead a chmod(2) elsewhere."""
+    if not mode:
+        sock.bind(path)
+        return
+    before = os.umask(0o777 & ~mode)
+    try:
+        sock.bind(path)
+    finally:
+        os.umask(before)
 
 
 def _inherited(kind: str, address: str, backlog: int) -> Bound:

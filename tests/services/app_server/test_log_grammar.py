@@ -89,6 +89,11 @@ def test_what_a_format_makes_of_a_request(form: str, line: str) -> None:
     assert lines(served(), format=form) == [line]
 
 
+def test_a_host_nobody_named_is_the_servers() -> None:
+    environ = {"SERVER_NAME": "here"} | {key: value for key, value in ENVIRON.items() if key != "HTTP_HOST"}
+    assert lines(served(environ=environ), format="%(host)") == ["here"]
+
+
 def test_a_format_that_is_json() -> None:
     notes = noted(variables={"tenant": "a"})
     document = json.loads(lines(served(notes=notes), format="json")[0])

@@ -1,5 +1,6 @@
 """A response as bytes: framing, what PEP 3333 asks of a server, and what an app may not do."""
 
+import io
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -304,6 +305,26 @@ def test_the_date_is_imf_fixdate() -> None:
     assert http_date(784111777) == DATE
     assert http_date(0) == "Thu, 01 Jan 1970 00:00:00 GMT"
     assert http_date(951782400) == "Tue, 29 Feb 2000 00:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("result", "body", "switches"),
+    [
+        ([""], b"", 1),
+        (["", b"x", None], b"x", 3),
+        (iter(["", b"x"]), b"x", 2),
+        ([], b"", 0),
+        ((b"a", b"b"), b"ab", 2),
+        (FileWrapper(io.BytesIO(b"12345"), 2), b"12345", 0),
+    ],
+)
+def test_empty_pieces_are_nothing_and_switches_are_counted_as_in_uwsgi(result: Any, body: bytes, switches: int) -> None:
+    recorder = Recorder()
+    made = response(recorder, http11=False)
+    made.start_response("200 OK", PLAIN)
+    made.send_result(result)
+    assert recorder.data.partition(b"\r\n\r\n")[2] == body
+    assert made.switches == switches
 
 
 def test_the_figures_of_the_request_line() -> None:

@@ -211,10 +211,14 @@ def test_rights(programs: Runner, words: list[str], worker: list[object], master
     home = programs.directory / "app"
     home.mkdir()
     (home / "app.py").write_text(TELLING)
-    server = AppServer(programs, *words, **for_everybody(programs))
+    sockets = () if "--immediate-uid" in words else ("--socket", "app.sock", "--chmod-socket=660")
+    server = AppServer(programs, *words, *sockets, **for_everybody(programs))
     with server.connect() as client:
         client.send(b"GET / HTTP/1.0\r\n\r\n")
         assert json.loads(client.rest().rpartition(b"\r\n")[2]) == worker
+    if sockets:  # a front end of the same user may connect: uWSGI binds after it has dropped its privileges
+        file = (server.home / "app.sock").stat()
+        assert (file.st_uid, file.st_gid, file.st_mode & 0o777) == (master, master, 0o660)
     status = Path(f"/proc/{server.pid}/status").read_text()
     assert f"Uid:\t{master}\t" in status
     if "--memory-report" in words:  # who has changed its user may not be looked into, unless it says so

@@ -99,6 +99,46 @@ def test_a_slow_reader_that_goes_costs_nothing(tmp_path: Path) -> None:
         wait_until(lambda: not server.worker._reactor.parked, "no connection left")
 
 
+@pytest.mark.parametrize(
+    ("sent", "line"),
+    [
+        (
+            b"GET / HTTP/1.1\r\nHost: h\r\nX: " + b"a" * 2000,
+            "invalid HTTP request size (max 1000)...skip (431 to 127.0.0.1)",
+        ),
+        (POST.replace(b"10", b"101"), "Invalid (too big) CONTENT_LENGTH. skip. (413 to 127.0.0.1)"),
+        (b"GET / HTTP/1.1\r\n\r\n", "invalid HTTP request: HTTP/1.1 without Host (400 to 127.0.0.1)"),
+        (
+            POST + b"half",
+            (
+                "[uwsgi-body-read] Error reading 6 bytes. Content-Length: 10 consumed: 4 left: 6 message: "
+                "Client closed connection"
+            ),
+        ),
+        (POST + b"0123456789", ""),
+    ],
+)
+def test_the_log_says_what_was_refused_and_what_did_not_come(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], sent: bytes, line: str
+) -> None:
+    with inside(tmp_path, echo, limits=Limits(head_bytes=1000, body_bytes=100)) as server:
+        with server.connect() as client:
+            client.send(sent)
+            client.end_sending()
+            client.rest()
+        wait_until(lambda: not server.worker._reactor.parked, "the end of the connection")
+        assert server.counter("read_errors") == line.startswith("[uwsgi-body-read]")
+    assert capfd.readouterr().err == f"{line}\n" * bool(line)
+
+
+def test_the_log_says_who_was_waited_for_in_vain(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with inside(tmp_path, echo, limits=QUICK) as server, server.connect() as client:
+        client.send(POST + b"half")
+        assert client.rest() == b""
+    line = "[uwsgi-body-read] Timeout reading 6 bytes. Content-Length: 10 consumed: 4 left: 6\n"
+    assert capfd.readouterr().err == line
+
+
 @pytest.mark.skipif(build.compiled(), reason="what is compiled does not ask whether a method was replaced")
 def test_a_fault_in_reading_one_client_ends_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

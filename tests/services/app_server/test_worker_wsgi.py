@@ -357,13 +357,18 @@ def test_a_packet_is_the_same_byte_by_byte(tmp_path: Path) -> None:
         assert client.rest().endswith(b"POST / hello")
 
 
+def test_a_whole_body_by_itself_is_taken_as_uwsgi_takes_it(tmp_path: Path) -> None:
+    with inside(tmp_path, returning(b"hello")) as server, server.connect() as client:
+        assert client.get()[1] == b"hello"
+
+
 def test_the_request_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with inside(tmp_path, returning([b"x" * 7], "404 Gone", [("A", "b")]), log_requests=True) as server:
         with server.connect() as client:
             client.get("/a?b=\x1b[31m".replace("\x1b", "%1b"))
         server.talk(b"GET /\r\nEVIL HTTP/1.1\r\n\r\n")
     lines = capfd.readouterr().err.splitlines()
-    assert len(lines) == 1
+    assert lines[1:] == ["invalid HTTP request: malformed request line (400 to 127.0.0.1)"]
     assert re.fullmatch(
         r"\[pid: \d+\|app: 0\|req: 1/0\] 127\.0\.0\.1 \(\) \{20 vars in \d+ bytes\} \[.*\] GET /a\?b=%1b\[31m => "
         r"generated 7 bytes in \d+ msecs \(HTTP/1\.1 404\) 1 headers in 27 bytes \(1 switches on core 0\)",

@@ -8,6 +8,7 @@ from palatine.codec import alarm_grammar
 from palatine.codec.push_grammar import Wish
 from palatine.config import Config
 from palatine.config.files import read_envdir
+from palatine.config.settings import Settings
 from palatine_app_server.config import (
     app_settings,
     feature_settings,
@@ -31,6 +32,8 @@ from palatine_app_server.config.zerg_settings import ZergSettings
 from palatine_app_server.serving.clients import BODY_MEMORY_BYTES, DEFAULT_IDLE_SECONDS, Limits
 from palatine_app_server.serving.loader import AppSource
 
+#: Any of them is the wish to read chunks in the app.
+_CHUNKED: Final = ("chunked-input-limit", "chunked-input-timeout", "http-chunked-input", "http-raw-body")
 _ALARM_RULES: Final = frozenset({"log-alarm", "alarm-log", "not-log-alarm", "not-alarm-log"})
 
 #: What uWSGI does when the config is silent.
@@ -215,12 +218,21 @@ def _limits(config: Config) -> Limits:
         uwsgi_variables=settings.flag("allow-uwsgi-variables"),
         expected_bytes=expected if (expected := settings.integer("http-manage-expect")) > 1 else 0,
         body_memory_bytes=settings.integer("post-buffering", 0) or BODY_MEMORY_BYTES,
+        chunk_seconds=_chunk_seconds(settings, timeout),
+        chunk_bytes=settings.integer("chunked-input-limit", 1024 * 1024, minimum=1),
         head_seconds=float(settings.integer("http-headers-timeout", int(read), minimum=1)),
         read_seconds=read,
         write_seconds=float(settings.integer("so-send-timeout", int(timeout), minimum=1)),
         modifiers=socket_settings.modifiers(config),
         idle_seconds=float(idle) if idle > 1 else DEFAULT_IDLE_SECONDS,  # 1 is "yes", which it is anyway
     )
+
+
+def _chunk_seconds(settings: Settings, timeout: float) -> float:
+    """For a chunk an app reads itself; 0 where it is called when all of a body is there."""
+    if not any(settings.given(name) for name in _CHUNKED):
+        return 0.0
+    return float(settings.integer("chunked-input-timeout") or timeout)
 
 
 def _alarms(config: Config) -> AlarmSettings:

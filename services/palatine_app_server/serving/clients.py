@@ -35,6 +35,8 @@ class Limits(NamedTuple):
     uwsgi_variables: bool = False  # UWSGI_* of a uwsgi packet reach the app
     expected_bytes: int = 0  # of a body a client asks about first (Expect: 100-continue); 0: no limit
     body_memory_bytes: int = BODY_MEMORY_BYTES
+    chunk_seconds: float = 0.0  # for a chunk its app reads itself; 0: an app is called when all of a body is here
+    chunk_bytes: int = 1024 * 1024  # of such a chunk
     head_seconds: float = 0.0  # 0: as read_seconds
     read_seconds: float = 4.0
     write_seconds: float = 4.0

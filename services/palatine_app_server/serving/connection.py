@@ -139,7 +139,10 @@ class Connection(Sender):
     def ending(self) -> Next:
         """What to do after the last response: close, once the client has all of it."""
         if self.unsent is None:
-            return _CLOSE
+            if self._decoder is None or self._decoder.done:
+                return _CLOSE
+            self.linger(time.monotonic())  # the app has not read all of its body
+            return _WAIT
         self.deadline = time.monotonic() + self._limits.write_seconds
         self.closing = True
         return Next.WAIT
@@ -236,6 +239,8 @@ class Connection(Sender):
         rest, self._buffer = self._buffer[packet.size :], b""
         declared = self.environ.get("CONTENT_LENGTH", "")
         length = int(declared) if _DIGITS.fullmatch(declared) else 0
+        if self._limits.chunk_seconds and not declared and self.environ.get("HTTP_TRANSFER_ENCODING") == "chunked":
+            length = -1  # a front end that does not wait for the body passes it on as it comes
         http11 = self.environ.get("SERVER_PROTOCOL") == "HTTP/1.1"
         self.head = Head(length, keep_alive=False, expects_continue=False, http11=http11)
         return self._expect_body(rest) if length else Next.SERVE
@@ -270,6 +275,8 @@ class Connection(Sender):
             raise HeadError(413, f"request body over http-manage-expect ({self._limits.expected_bytes} bytes)")
         if self.head.length < 0:
             self._decoder = ChunkedDecoder()
+            if self._limits.chunk_seconds:
+                return self._stream_chunks(self.head, self._decoder, data)
         self._missing = self.head.length
         self.body = io.BytesIO()
         if self.head.length > self._limits.body_memory_bytes:
@@ -302,6 +309,14 @@ class Connection(Sender):
         # the app sees a body of known length: what it cannot read wrong, it will not
         self.environ["CONTENT_LENGTH"] = str(self.body.tell())
         return self._body_ready()
+
+    def _stream_chunks(self, head: Head, decoder: ChunkedDecoder, data: bytes) -> Next:
+        """The app reads its body itself; how much of it is never sure, so no request follows."""
+        from palatine_app_server.serving import chunked_body  # few configs want it
+
+        self.body = chunked_body.reader(self, decoder, self._limits, data, expected=head.expects_continue)
+        self.head = head._replace(keep_alive=False)
+        return _SERVE
 
     def _spool(self) -> None:
         """The body is too long for memory: go on in a file without a name, which ends with its descriptor."""

@@ -20,6 +20,7 @@ from palatine_app_server.uwsgi_module.seat import Seat
 
 if TYPE_CHECKING:  # loaded by the app that has a websocket, waits or routes
     from palatine_app_server.routing.app_routes import AppRoutes
+    from palatine_app_server.serving.chunked_body import ChunkedBody
     from palatine_app_server.uwsgi_module.waiting import Waiting
     from palatine_app_server.uwsgi_module.websockets import Websocket
 
@@ -57,7 +58,7 @@ class Current:
             "sendfile": self._send_file,
             "offload": lambda path, length=0: self._send_file(path, length=length),
             "chunked_read": self._chunked_read,
-            "chunked_read_nb": self._chunked_read,
+            "chunked_read_nb": self._chunked_read_now,
             "route": self._route,
             "set_user_harakiri": self._set_harakiri,
             "suspend": lambda: self._waits().suspend(),
@@ -223,8 +224,22 @@ class Current:
         return b""
 
     def _chunked_read(self, timeout: int = 0) -> bytes:
-        """The next part of the body, which is all here before the app is called; b"" at its end."""
-        del timeout
+        """The next chunk, within `timeout` seconds; b"" behind the last. Of a body that is all here a part."""
+        body = self._chunks()
+        return body.chunk(arguments.integer(timeout)) if body is not None else self._part_of_body()
+
+    def _chunked_read_now(self) -> bytes | None:
+        """The same; None where it is not here yet."""
+        body = self._chunks()
+        return body.chunk_now() if body is not None else self._part_of_body()
+
+    def _chunks(self) -> "ChunkedBody | None":
+        from palatine_app_server.serving.chunked_body import ChunkedBody
+
+        raw = getattr(self._connection().body, "raw", None)
+        return raw if isinstance(raw, ChunkedBody) else None
+
+    def _part_of_body(self) -> bytes:
         body = self._connection().body
         return b"" if body is None else bytes(body.read(_CHUNK_BYTES))
 

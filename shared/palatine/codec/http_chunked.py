@@ -34,6 +34,10 @@ class ChunkedDecoder:
 
     def feed(self, data: bytes) -> bytes:
         """The body bytes in `data` and what earlier calls left; HeadError (400 or 431) when the coding is broken."""
+        return b"".join(self.pieces(data))
+
+    def pieces(self, data: bytes) -> list[bytes]:
+        """The same in pieces of chunks, with b"" behind the last piece of each."""
         buffer = self._buffer + data
         found: list[bytes] = []
         at = after = 0
@@ -41,7 +45,7 @@ class ChunkedDecoder:
             at = after
             after = self._step(buffer, at, found)
         self._buffer = buffer[max(at, after) :]
-        return b"".join(found)
+        return found
 
     def _step(self, buffer: bytes, at: int, found: list[bytes]) -> int:
         """Read one thing at `at`; the offset behind it, -1 when more bytes must come first."""
@@ -75,6 +79,7 @@ class ChunkedDecoder:
         ending = buffer[at : at + 2]
         if ending == b"\r\n":
             self._left = 0
+            found.append(b"")
             return at + 2
         if ending not in {b"", b"\r"}:
             raise HeadError(400, "chunk without its line end")

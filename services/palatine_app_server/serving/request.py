@@ -303,7 +303,12 @@ class Requests:
             environ = {key: value for key, value in environ.items() if isinstance(value, str) and "." not in key}
         nobody = self._app is None and self._handler is None
         app = -1 if nobody else 0 if notes is None else notes.app
-        requests = -1 if app < 0 else sum([each.ledger.app_requests(app) for each in self.cores])
+        if app < 0:
+            requests = -1
+        elif self._several:
+            requests = sum([each.ledger.app_requests(app) for each in self.cores])
+        else:
+            requests = core.ledger.app_requests(app)
         self._request_log.consider(
             Served(  # by position: keywords would cost a third of the line
                 self._pid, self._settings.worker, core.id, app, requests, self._total_requests(),
@@ -313,8 +318,10 @@ class Requests:
         )  # fmt: skip
 
     def _write_request_line(self, line: str) -> None:
-        with contextlib.suppress(OSError):  # a log that is full or gone costs no client its answer
+        try:  # noqa: SIM105 - once a request, and suppress() costs as much as all the rest
             os.write(self._settings.request_log_fd, line.encode("latin-1", "replace") + b"\n")
+        except OSError:
+            pass  # a log that is full or gone costs no client its answer
 
 
 def _scheme(environ: dict[str, Any]) -> str:

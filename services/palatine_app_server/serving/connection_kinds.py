@@ -1,11 +1,12 @@
 """Which state machine the connections of a listener are; those that are rare are loaded only where there is one."""
 
+from palatine_app_server.serving import parting_connection
 from palatine_app_server.serving.clients import Listener
 from palatine_app_server.serving.connection import Connection
 
 
-def of(listener: Listener) -> type[Connection]:
-    """The class of the connections accepted from `listener`."""
+def of(listener: Listener, *, brief: bool = False) -> type[Connection]:
+    """The class of the connections accepted from `listener`; `brief`: requests end with their answers."""
     if "cgi" in listener.protocol:
         from palatine_app_server.serving import cgi_connections
 
@@ -27,4 +28,6 @@ def of(listener: Listener) -> type[Connection]:
         from palatine_app_server.serving.proxied_connection import ProxiedConnection
 
         return ProxiedConnection
+    if brief and parting_connection.suits(listener):
+        return parting_connection.PartingConnection
     return Connection

@@ -59,6 +59,8 @@ _SERVE, _CLOSE, _PING = Next.SERVE, Next.CLOSE, Next.PING
 class Reactor:
     """`hear` is told of descriptors that are neither listeners nor connections; `on_pause` what has come into force.
 
+    `brief` says that a request ends with its answer: nobody works on behind it, and no other thread comes between.
+
     What the worker changes, from signal handlers too: `draining`, `pause_wanted`.
     """
 
@@ -70,6 +72,7 @@ class Reactor:
         *,
         hear: Callable[[int], None],
         on_pause: Callable[[bool], None],
+        brief: bool = False,
     ) -> None:
         self.draining = False
         self.pause_wanted = False
@@ -79,7 +82,7 @@ class Reactor:
         self._hear = hear
         self._on_pause = on_pause
         self._listeners = {listener.fd: listener for listener in listeners}
-        self._kinds = {listener.fd: connection_kinds.of(listener) for listener in listeners}
+        self._kinds = {listener.fd: connection_kinds.of(listener, brief=brief) for listener in listeners}
         self._one_shot = select.EPOLLONESHOT if threads > 1 else 0
         self._at_once = 1 if threads > 1 else EVENTS_AT_ONCE
         self._events = _IN | self._one_shot  # what parked connections wait for

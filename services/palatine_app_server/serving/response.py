@@ -58,6 +58,9 @@ class Output(Protocol):
     def send_last(self, data: bytes) -> None:
         """The same for the end of the response, without waiting for a slow reader."""
 
+    def send_parting(self, data: bytes) -> None:
+        """The same for a whole response, after which nothing is left to do but to close."""
+
     def send_file(self, head: bytes, part: FilePart) -> None:
         """Write the head and a part of a file, the end of the response, likewise."""
 
@@ -172,7 +175,7 @@ class Response:
             # an empty text is what many apps redirect with, and uWSGI sends as nothing
             body = (result[0] or b"") if len(result) == 1 else b"".join(filter(None, result))
             self.switches = len(result)
-            self._send_whole(body)
+            self._send_whole(body, closing=type(result) is list)  # a list has no close() the app could work in
             return
         if isinstance(result, FileWrapper) and not self.head_sent and self._send_file(result):
             return
@@ -221,14 +224,17 @@ class Response:
             self._output.send_file(head, part)
         return True
 
-    def _send_whole(self, body: Piece) -> None:
+    def _send_whole(self, body: Piece, *, closing: bool = False) -> None:
         data = self._head(len(body))
         wrong = 0 <= self._content_length != len(body) and not self._without_body
         if not self._without_body:
             data += body[: self._content_length] if wrong else body
         self.body_bytes = len(body)
         self.head_sent = True
-        self._output.send_last(data)
+        if closing and not self.keep_alive:
+            self._output.send_parting(data)
+        else:
+            self._output.send_last(data)
         if wrong:
             raise self._wrong_length()
 
@@ -308,6 +314,9 @@ class _Nowhere:
         raise ClientGoneError(f"the request was answered already: {len(data)} bytes dropped")
 
     def send_last(self, data: bytes) -> None:
+        self.send(data)
+
+    def send_parting(self, data: bytes) -> None:
         self.send(data)
 
     def send_file(self, head: bytes, part: FilePart) -> None:

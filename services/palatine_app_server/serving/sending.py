@@ -41,6 +41,10 @@ class Sender:
         if rest is not None:
             self.unsent = self._send_slowly(rest, UNSENT_BYTES) or None
 
+    def send_parting(self, data: bytes) -> None:
+        """Send a whole response behind which nothing follows: the connection is closed next."""
+        self.send_last(data)
+
     def send_file(self, head: bytes, part: FilePart) -> None:
         """Send a head and a part of a file; whatever the client does not take at once becomes `unsent`."""
         if part.length <= READ_BYTES:

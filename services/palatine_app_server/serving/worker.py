@@ -70,7 +70,14 @@ class Worker:
         self._read_pause = pause_wanted
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC | os.EFD_SEMAPHORE)
         self._orphan = False
-        self._reactor = Reactor(doors.listeners, settings.limits, settings.threads, hear=self._hear, on_pause=on_pause)
+        self._reactor = Reactor(
+            doors.listeners,
+            settings.limits,
+            settings.threads,
+            hear=self._hear,
+            on_pause=on_pause,
+            brief=settings.threads == 1 and not settings.after_request,
+        )
         self._reactor.pause_wanted = pause_wanted()
         self._on_leaving = on_leaving
         recycling = None

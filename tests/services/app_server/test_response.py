@@ -21,6 +21,7 @@ class Recorder:
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
         self.ended = False
+        self.parted = False
 
     def send(self, data: bytes) -> None:
         assert not self.ended
@@ -29,6 +30,10 @@ class Recorder:
     def send_last(self, data: bytes) -> None:
         self.send(data)
         self.ended = True
+
+    def send_parting(self, data: bytes) -> None:
+        self.send_last(data)
+        self.parted = True
 
     @property
     def data(self) -> bytes:
@@ -56,6 +61,13 @@ def sent(
 
 def pieces(*parts: bytes) -> Iterator[bytes]:
     yield from parts
+
+
+class Closing(list[bytes]):
+    """An app's result that may take its time when it is closed."""
+
+    def close(self) -> None:
+        raise AssertionError
 
 
 TYPE = "Content-Type: text/plain"
@@ -366,3 +378,18 @@ def test_every_head_is_parsed_back() -> None:
         made.send_result(result() if callable(result) else result)
         head = recorder.data.partition(b"\r\n\r\n")[0]
         assert re.fullmatch(rb"HTTP/1\.1 200 OK(\r\n[A-Za-z-]+: [ -~]+)*", head)
+
+
+@pytest.mark.parametrize(
+    ("result", "keep_alive", "parted"),
+    [([b"a"], False, True), ([b"a"], True, False), (Closing([b"a"]), False, False), (pieces(b"a"), False, False)],
+)
+def test_only_an_answer_behind_which_nobody_works_waits_for_the_end(
+    result: Iterable[bytes], *, keep_alive: bool, parted: bool
+) -> None:
+    recorder = Recorder()
+    made = response(recorder, keep_alive=keep_alive)
+    made.start_response("200 OK", PLAIN)
+    made.send_result(result)
+    assert recorder.pieces
+    assert recorder.parted is parted

@@ -128,12 +128,10 @@ class FileSink:
         return fd
 
 
-class StreamSink:
-    """A descriptor somebody else opened: a file, pipe, terminal or stream socket. Owns `fd`."""
+class KeepingSink:
+    """Keeps what its reader does not take now; `_pass_on` says what is left of a piece."""
 
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._is_socket = stat.S_ISSOCK(os.fstat(fd).st_mode)
+    def __init__(self) -> None:
         self._pending: deque[bytes] = deque()
         self._pending_bytes = 0
 
@@ -165,6 +163,18 @@ class StreamSink:
                 return False
             self._pending.popleft()
         return True
+
+    def _pass_on(self, data: bytes) -> bytes:
+        raise NotImplementedError
+
+
+class StreamSink(KeepingSink):
+    """A descriptor somebody else opened: a file, pipe, terminal or stream socket. Owns `fd`."""
+
+    def __init__(self, fd: int) -> None:
+        super().__init__()
+        self._fd = fd
+        self._is_socket = stat.S_ISSOCK(os.fstat(fd).st_mode)
 
     def close(self) -> None:
         """Close our copy."""
@@ -200,13 +210,16 @@ def inherited(fd: int) -> StreamSink:
     return StreamSink(os.dup(fd))
 
 
-class DatagramSink:
+class DatagramSink(KeepingSink):
     """A datagram socket: one line, one datagram, in the form `shape` gives it. Nobody waits for a receiver.
 
-    With `piece_bytes` a longer line becomes several.
+    With `piece_bytes` a longer line becomes several. What a UNIX socket (a local syslog) has no room for is kept: its
+    kernel's default are ten datagrams, less than a traceback.
     """
 
     def __init__(self, address: str, port: int, shape: Callable[[bytes], bytes], piece_bytes: int = 0) -> None:
+        super().__init__()
+        self._lost = 0  # a receiver was away
         self._shape = shape
         self._piece_bytes = piece_bytes
         self._address: str | tuple[str, int] = address
@@ -223,22 +236,29 @@ class DatagramSink:
         self._socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
 
     def write(self, data: bytes) -> int:
-        """Send a line; a receiver that is away or full costs the line."""
+        """Send a line; a receiver that is away costs the line."""
         step = self._piece_bytes or max(1, len(data))
-        try:
-            for at in range(0, max(1, len(data)), step):
-                self._socket.sendto(self._shape(data[at : at + step]), self._address)
-        except OSError:
-            return 1
-        return 0
-
-    def flush(self) -> bool:
-        """Nothing is kept."""
-        return True
+        kept = [
+            super(DatagramSink, self).write(self._shape(data[at : at + step]))
+            for at in range(0, max(1, len(data)), step)
+        ]
+        lost, self._lost = self._lost, 0
+        return sum(kept) + min(1, lost)
 
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
+
+    def _pass_on(self, data: bytes) -> bytes:
+        try:
+            self._socket.sendto(data, self._address)
+        except BlockingIOError:
+            if self._socket.family == socket.AF_UNIX:
+                return data
+            self._lost += 1
+        except OSError:
+            self._lost += 1
+        return b""
 
 
 class ProgramSink:

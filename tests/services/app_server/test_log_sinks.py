@@ -130,6 +130,21 @@ def test_datagrams(logger: str, pattern: bytes, tmp_path: Path) -> None:
                 assert size <= 1024 if "rsyslog" in logger else size >= 3000
 
 
+def test_a_burst_is_kept_for_a_local_receiver(tmp_path: Path) -> None:
+    """Where the kernel has room for ten datagrams (net.unix.max_dgram_qlen), a traceback was cut short."""
+    lines = [b"%d\n" % number for number in range(2000)]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(str(tmp_path / "s"))
+        server.settimeout(10)
+        with opened(f"socket:{tmp_path / 's'}") as sink:
+            assert sum(map(sink.write, lines)) == 0
+            received = []
+            while not sink.flush():
+                received.append(server.recv(100))
+            received += [server.recv(100) for _ in range(len(lines) - len(received))]
+    assert received == lines
+
+
 def test_long_lines_in_several_packets() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""Frameworks as their users run them: Flask, Werkzeug's own test app, Django with its settings in the module."""
+"""Frameworks as their users run them: Flask, Bottle, Werkzeug's own test app, Django with settings of its own."""
 
 import json
 import re
@@ -6,6 +6,7 @@ import signal
 import sys
 import urllib.parse
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -110,8 +111,8 @@ def serve(programs: Runner, source: str, *words: str, processes: int = 2) -> tup
     return server, f"http://{host}:{port}"
 
 
-def curl(*words: str) -> str:
-    return run("curl", "-sS", "-m", "10", *words).stdout
+def curl(*words: str, cwd: Path | None = None) -> str:
+    return run("curl", "-sS", "-m", "10", *words, cwd=cwd).stdout
 
 
 def test_flask(programs: Runner) -> None:
@@ -167,6 +168,54 @@ def test_werkzeugs_test_app(programs: Runner) -> None:
         assert shown in page, shown
     assert curl("-i", f"{url}/?resource=logo").startswith("HTTP/1.1 200 OK")
     assert server.running.output().count("GET /?x=<script>") == 1
+
+
+BOTTLE = """
+import bottle
+
+@bottle.route("/hello/<name>")
+def hello(name):
+    return bottle.template("<b>{{name}}</b>", name=name)
+
+@bottle.post("/form")
+def form():
+    return {"a": bottle.request.forms.a, "size": len(bottle.request.files.file.file.read())}
+
+@bottle.route("/file")
+def file():
+    return bottle.static_file("app.py", root=".", mimetype="text/x-python")
+
+@bottle.route("/stream")
+def stream():
+    yield from (f"{number}\\n" for number in range(1000))
+
+@bottle.route("/away")
+def away():
+    bottle.redirect("/file")
+
+@bottle.route("/broken")
+def broken():
+    raise RuntimeError("the route is broken")
+
+application = bottle.default_app()
+"""
+
+
+def test_bottle(programs: Runner) -> None:
+    server, url = serve(programs, BOTTLE)
+    source = (server.home / "app.py").read_text()
+    assert get(f"{url}/hello/%3Cyou%3E") == "<b>&lt;you&gt;</b>"
+    assert json.loads(curl("-F", "a=ä", "-F", "file=@app.py", f"{url}/form", cwd=server.home)) == {
+        "a": "ä",
+        "size": len(source.encode()),
+    }
+    assert get(f"{url}/file") == source
+    assert f"Content-Length: {len(source.encode())}" in curl("-I", f"{url}/file")
+    assert get(f"{url}/stream").splitlines() == [str(number) for number in range(1000)]
+    assert curl("-o", "/dev/null", "-w", "%{http_code} %{redirect_url}", f"{url}/away") == f"303 {url}/file"
+    assert "500" in curl("-i", f"{url}/broken").splitlines()[0]
+    server.running.wait_for("RuntimeError: the route is broken")
+    assert "404" in curl("-i", f"{url}/nowhere").splitlines()[0]
 
 
 def test_django(programs: Runner) -> None:

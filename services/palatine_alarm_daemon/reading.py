@@ -104,7 +104,10 @@ class Reader:
     def adopt(self, instance: Instance, body: Any) -> None:
         """Take a config's body as what stands; ProtocolError if it is none."""
         ruleset = read_ruleset(body)
-        instance.adopt(ruleset)
+        known = instance.body == body  # it says so when it starts, and was asked as well
+        instance.adopt(ruleset, body)
+        if known:
+            return
         self._counters.rule_errors(len(ruleset.problems))
         for problem in ruleset.problems:
             self._log.warning("config.not_served", instance=instance.name, problem=problem)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import attrs
 import trio
@@ -19,6 +20,7 @@ class Instance:
         uid: owner of its directory, or of the one it had.
         path: its directory, None while it is gone.
         ruleset: what it asked for, None before its first `config`.
+        body: the same in its own words.
         lasts: the anti-storm slots of its alarms.
         asked: its config was asked for since it appeared.
         troubled: rules already complained about since the ruleset came.
@@ -28,6 +30,7 @@ class Instance:
     uid: int
     path: Path | None = None
     ruleset: Ruleset | None = None
+    body: Any = None
     lasts: dict[Lane, Last] = attrs.field(factory=dict)
     asked: bool = False
     troubled: set[str] = attrs.field(factory=set)
@@ -36,9 +39,9 @@ class Instance:
         """The lane of one of its alarms."""
         return Lane(self.name, self.uid, origin, alarm)
 
-    def adopt(self, ruleset: Ruleset) -> None:
-        """Take a new ruleset; slots of alarms that are gone are dropped."""
-        self.ruleset = ruleset
+    def adopt(self, ruleset: Ruleset, body: Any) -> None:
+        """Take a new ruleset, said by `body`; slots of alarms that are gone are dropped."""
+        self.ruleset, self.body = ruleset, body
         self.troubled.clear()
         self.lasts = {
             lane: last for lane, last in self.lasts.items() if lane.origin != APP or lane.alarm in ruleset.alarms

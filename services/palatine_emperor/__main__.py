@@ -11,6 +11,10 @@ DESCRIPTION
     Vassals are forked by a keeper, a small process that outlives the emperor. An emperor that is killed or restarted
     takes them over as they run. TERM leaves them running; under `palatine --emperor` and `palatine up` it stops them.
 
+    A vassal that asks for help (`vassal-sos`, `vassal-sos-backlog`) gets a zerg where `emperor-broodlord` allows one:
+    an instance of the section [zerg] of its config, which serves the same sockets. `emperor-use-clone` and
+    `emperor-cap` give vassals namespaces of their own and take capabilities from them.
+
     Monitors: `dir://PATH` (or a bare directory), `glob://PATTERN` (or any other bare path), `zmq://ENDPOINT`. Options
     are uWSGI's, on the command line, in a file it names, or by the same names in the daemon's YAML file, where the
     monitors are a list called `emperors`.

@@ -149,6 +149,7 @@ class Board:
             "cursed_at": self._unix(times.cursed) if vassal.phase is Phase.STOPPING else 0,
             "on_demand": int(bool(wanted and wanted.socket)),
             "adopted": int(vassal.adopted),
+            "zerg": int(bool(wanted and wanted.zerg)),
             "uid": os.geteuid() if uid is None else uid,
             "gid": os.getegid() if gid is None else gid,
             "last_exit_status": vassal.status or 0,

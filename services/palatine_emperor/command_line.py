@@ -6,6 +6,7 @@ from typing import Final
 import attrs
 
 from palatine.codec.emperor_pipe import CONFIG_FD_VARIABLE, FD_VARIABLE
+from palatine_emperor.broodlord_policy import SECTION
 from palatine_emperor.settings import Settings
 from palatine_emperor.vassal import Wanted
 
@@ -67,11 +68,10 @@ def flag_of(name: str, extra: tuple[str, ...] = ()) -> str | None:
 
 def arguments(wanted: Wanted, settings: Settings, place: Place | None, program: str = "") -> tuple[str, ...]:
     """The vassal's argv: templates before, settings, its config, templates after; `place` for our own app-server."""
-    flag = flag_of(wanted.name, settings.emperor_extra_extension) or "--inherit"
-    if wanted.config is not None:
-        source = f"emperor://{wanted.name}"
-    else:
-        source = f"exec://{wanted.name}" if wanted.executable else wanted.name
+    name = wanted.zerg_of or wanted.name
+    flag = flag_of(name, settings.emperor_extra_extension) or "--inherit"
+    scheme = "emperor://" if wanted.config is not None else "exec://" if wanted.executable else ""
+    source = f"{scheme}{name}:{SECTION}" if wanted.zerg else f"{scheme}{name}"
     own: list[tuple[str, str]] = []
     if place is not None:
         own = [("--name", place.instance), ("--runtime-dir", place.runtime_dir)]
@@ -99,4 +99,6 @@ def environment(wanted: Wanted, environ: Mapping[str, str]) -> dict[str, str]:
         if name.startswith(_FOR_VASSALS):
             result[f"UWSGI_{name.removeprefix(_FOR_VASSALS)}"] = value
     result["UWSGI_VASSALS_DIR"] = wanted.directory
+    if wanted.zerg:
+        result["UWSGI_BROODLORD_NUM"] = str(wanted.zerg)
     return result

@@ -11,7 +11,7 @@ from typing import Final
 
 from palatine import places
 from palatine.codec.keeper import Spawn
-from palatine_emperor import emperor_hooks
+from palatine_emperor import emperor_hooks, vassal_rights
 from palatine_emperor.command_line import Place, arguments, environment
 from palatine_emperor.settings import Settings
 from palatine_emperor.vassal import Wanted
@@ -82,6 +82,8 @@ class Composer:
             on_demand=bool(wanted.socket),
             start_hook=settings.vassals_start_hook,
             hooks=emperor_hooks.as_vassal(settings),
+            namespaces=vassal_rights.namespaces(settings.emperor_use_clone),
+            capabilities=vassal_rights.capabilities(settings.emperor_cap),
         )
 
     def _program(self) -> str:

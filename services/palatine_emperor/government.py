@@ -14,6 +14,7 @@ import trio
 from palatine.bus import Request, Role
 from palatine.daemon import Context
 from palatine.errors import ConfigError
+from palatine.process_title import set_title
 from palatine_emperor import emperor_hooks
 from palatine_emperor import vassal as life
 from palatine_emperor.board import Board
@@ -88,6 +89,7 @@ class Government:
         pidfiles = [Path(path) for path in (self._settings.pidfile, self._settings.emperor_pidfile) if path]
         for path in pidfiles:
             _write_pid(path)
+        self._put_on_title()
         try:
             async with trio.open_nursery() as nursery:
                 async with trio.open_nursery() as self._hooks:
@@ -107,6 +109,10 @@ class Government:
             self._board.close()
             for path in pidfiles:
                 path.unlink(missing_ok=True)
+
+    def _put_on_title(self) -> None:
+        if self._settings.emperor_procname:
+            set_title(self._settings.emperor_procname)
 
     async def _begin(self, nursery: trio.Nursery, *, descriptors: int) -> None:
         ctx, settings = self._ctx, self._settings
@@ -210,7 +216,7 @@ class Government:
                 self._voice.plain(
                     "vassal.dump",
                     f"vassal instance {split_key(key)[1]} (last modified {wanted.stamp // 10**9})"
-                    f" status {numbers.get(vassal.phase, 0)} loyal {int(vassal.loyal)} zerg 0",
+                    f" status {numbers.get(vassal.phase, 0)} loyal {int(vassal.loyal)} zerg {int(bool(wanted.zerg))}",
                 )
 
     # What operators ask for
@@ -245,6 +251,7 @@ class Government:
         self._court.reform(settings)
         self._settings = settings
         self._composer.settings = settings
+        self._put_on_title()
         self._desk.settings = settings
         self._supervisor.limits = settings.limits
         self._supervisor.retire_monitors({DESK, *self._court.keys})

@@ -94,6 +94,11 @@ def permissions_changed(name: str) -> Say:
     return Say("vassal.owner_changed", text, stamped=False)
 
 
+def broodlord(name: str) -> Say:
+    """It asked for help, and gets a zerg."""
+    return Say("vassal.broodlord", f"[emperor] going in broodlord mode: launching zergs for {name}")
+
+
 # What uWSGI has no words for.
 
 

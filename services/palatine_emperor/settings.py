@@ -4,7 +4,7 @@ Both ways use uWSGI's option names. A word overrides the file; of what may be gi
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -12,6 +12,7 @@ import attrs
 from palatine import config
 from palatine.config.table import Kind
 from palatine.errors import ConfigError
+from palatine_emperor import vassal_rights
 from palatine_emperor.throttle_policy import Throttle
 from palatine_emperor.vassal import Limits
 
@@ -26,6 +27,18 @@ _LOG_STYLES: Final = ("auto", "console", "json")
 def _positive(_: Any, attribute: "attrs.Attribute[Any]", value: float) -> None:
     if value <= 0:
         raise ValueError(f"{attribute.name.replace('_', '-')} must be above 0, not {value}", attribute)
+
+
+def _read_by(parse: Callable[[str], object]) -> Callable[[Any, "attrs.Attribute[Any]", str], None]:
+    """A validator: `parse` must make something of the text."""
+
+    def check(_: Any, attribute: "attrs.Attribute[Any]", text: str) -> None:
+        try:
+            parse(text)
+        except ConfigError as error:
+            raise ValueError(f"{attribute.name.replace('_', '-')} = {text}: {error.message}", attribute) from error
+
+    return check
 
 
 @attrs.frozen
@@ -47,6 +60,10 @@ class Settings:
     emperor_graceful_shutdown: bool = False
     emperor_stats: str = ""
     emperor_pidfile: str = ""
+    emperor_procname: str = ""
+    emperor_broodlord: int = 0
+    emperor_use_clone: str = attrs.field(default="", validator=_read_by(vassal_rights.namespaces))
+    emperor_cap: str = attrs.field(default="", validator=_read_by(vassal_rights.capabilities))
     emperor_tyrant: bool = False
     emperor_tyrant_nofollow: bool = False
     emperor_nofollow: bool = False
@@ -94,6 +111,7 @@ class Settings:
             self.emperor_required_heartbeat,
             self.emperor_graceful_shutdown,
             bool(self.emperor_exec),
+            self.emperor_broodlord,
         )
 
 

@@ -4,18 +4,19 @@ import contextlib
 import os
 import traceback
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 import attrs
 import trio
 
 from palatine.codec import keeper as records
+from palatine_emperor import broodlord_policy, lines
 from palatine_emperor import vassal as life
 from palatine_emperor.hands import Hands
 from palatine_emperor.keeper_link import Holdings, KeeperLink
 from palatine_emperor.monitors import Report
-from palatine_emperor.vassal import Event, Limits, Phase, Say, Vassal
+from palatine_emperor.vassal import Event, Limits, Phase, Say, Vassal, Wanted
 from palatine_emperor.vassal_note import key_of, read_held, split_key
 from palatine_emperor.vassal_policy import deadline, decide
 from palatine_emperor.vassal_steps import ALIVE
@@ -110,9 +111,10 @@ class Supervisor:
         wanted = {key_of(monitor, vassal.name): vassal for vassal in report.wanted}
         for key, vassal in wanted.items():
             self.happened(key, life.Want(vassal))
+        self._lead(wanted)
         gone = [key_of(monitor, name) for name in report.gone]
         if report.complete:
-            gone = [key for key in self.vassals if split_key(key)[0] == monitor and key not in wanted]
+            gone = [key for key in self.vassals if split_key(key)[0] == monitor and self._base(key) not in wanted]
         for key in gone:
             self.happened(key, life.Unwant())
         self._bury(key for key in self._unburied if split_key(key)[0] == monitor)
@@ -130,6 +132,38 @@ class Supervisor:
         for key in retired:
             self.happened(key, life.Unwant())
         self._bury(retired)
+
+    # Zergs
+
+    def _summon(self, key: str, caller: Vassal) -> None:
+        """Start a zerg for who asked, if it gets one."""
+        monitor, name = split_key(key)
+        known = {
+            split_key(other)[1] if split_key(other)[0] == monitor else other: vassal
+            for other, vassal in self.vassals.items()
+        }
+        zerg = broodlord_policy.reinforcement(caller, known, self._clock(), self.limits)
+        if zerg is not None:
+            self._say(lines.broodlord(name))
+            self._events.append((key_of(monitor, zerg.name), life.Want(zerg)))
+
+    def _zergs(self, key: str) -> list[str]:
+        """The keys of a vassal's zergs."""
+        return [other for other in self.vassals if other != key and self._base(other) == key]
+
+    def _base(self, key: str) -> str:
+        """The key of the vassal a zerg helps; of others, their own."""
+        vassal = self.vassals.get(key)
+        wanted = vassal and (vassal.wanted or vassal.started)
+        return key_of(split_key(key)[0], wanted.zerg_of) if wanted and wanted.zerg else key
+
+    def _lead(self, wanted: Mapping[str, Wanted]) -> None:
+        """Let the zergs of these vassals have what those have now."""
+        for key, vassal in list(self.vassals.items()):
+            zerg = vassal.wanted
+            if zerg is not None and zerg.zerg and (base := wanted.get(self._base(key))):
+                after = attrs.evolve(base, name=zerg.name, zerg_of=zerg.zerg_of, zerg=zerg.zerg, socket="")
+                self.happened(key, life.Want(after))
 
     # What there is
 
@@ -270,8 +304,12 @@ class Supervisor:
             self.vassals.pop(key, None)
         else:
             self.vassals[key] = after
+        if isinstance(event, life.Unwant | life.Stop):
+            self._events.extend((zerg, life.Unwant()) for zerg in self._zergs(key))
         for action in actions:
-            if isinstance(action, Say):
+            if isinstance(action, life.Summon):
+                self._summon(key, after)
+            elif isinstance(action, Say):
                 self._say(action)
                 self.totals.reloads += action.event == "vassal.reload"
                 self.totals.refused += action.event == "vassal.refused"

@@ -20,6 +20,8 @@ class Wanted:
         uid, gid: whom it runs as under a tyrant; None where it runs as the emperor.
         socket: on-demand socket, empty for a vassal that runs all the time.
         executable: the config is what the file prints.
+        zerg_of: of a zerg, the vassal it helps: its config is the section [zerg] of that one's.
+        zerg: its number among zergs; 0 for a vassal of its own.
     """
 
     name: str
@@ -30,6 +32,8 @@ class Wanted:
     gid: int | None = None
     socket: str = ""
     executable: bool = False
+    zerg_of: str = ""
+    zerg: int = 0
 
 
 class Phase(Enum):
@@ -108,6 +112,8 @@ class Limits:
     graceful: bool = False
     #: There is another program for vassals that refuse their config.
     other_program: bool = False
+    #: Zergs there may be at once; 0: nobody gets any.
+    broodlord: int = 0
 
 
 # What can happen.
@@ -268,6 +274,11 @@ class Forget:
 
 
 @attrs.frozen
+class Summon:
+    """See whether it gets a zerg: it asked for help."""
+
+
+@attrs.frozen
 class Say:
     """A line for the log: a dotted event name, uWSGI's text, and whether uWSGI puts the time before it."""
 
@@ -276,4 +287,4 @@ class Say:
     stamped: bool = True
 
 
-Action: TypeAlias = Start | Send | SendConfig | KillGroup | Bind | Watch | Unbind | Forget | Say
+Action: TypeAlias = Start | Send | SendConfig | KillGroup | Bind | Watch | Unbind | Forget | Summon | Say

@@ -3,6 +3,7 @@
 `decide` follows uWSGI's Emperor, except where alarm_emperor section 0 shows it broken. Differences on purpose:
 - a vassal that served for a while, or was loyal, is restarted at once when it dies, whatever its monitor;
 - one that says its config is bad (exit 78) is not started again before the config changes or somebody asks;
+- a zerg follows its vassal: reloaded, stopped and gone with it;
 - a changed config ends the wait of a throttled vassal, at most once a second;
 - what is killed is the process group, with what earlier masters left in theirs, never the master alone.
 """
@@ -34,6 +35,7 @@ from palatine_emperor.vassal import (
     Start,
     Started,
     Stop,
+    Summon,
     Tick,
     Times,
     Unwant,
@@ -141,7 +143,7 @@ def _pardon(vassal: Vassal, _: Pardon, __: float, ___: Limits) -> Decision:
 
 
 def _stop_event(vassal: Vassal, event: Stop, now: float, limits: Limits) -> Decision:
-    if not event.hold or vassal.wanted is None:
+    if not event.hold or vassal.wanted is None or vassal.wanted.zerg:
         return let_go(vassal, now, limits)
     vassal = attrs.evolve(vassal, held=True, reason=HELD)
     if vassal.phase in ALIVE:
@@ -212,13 +214,20 @@ def _said(vassal: Vassal, event: Said, now: float, limits: Limits) -> Decision:
         case emperor_pipe.HEARTBEAT:
             times = attrs.evolve(times, last_heartbeat=now)
             return attrs.evolve(vassal, heartbeat_by=now + limits.heartbeat, times=times), ()
-        case emperor_pipe.SEND_CONFIG if vassal.wanted and vassal.wanted.config is not None:
-            return vassal, (SendConfig(),)
-        case emperor_pipe.SEND_CONFIG if vassal.adopted:  # what it was started with, its monitor has yet to say
-            return attrs.evolve(vassal, asks=True), ()
+        case emperor_pipe.SEND_CONFIG:
+            return _asks(vassal)
+        case emperor_pipe.REINFORCEMENTS if limits.broodlord and vassal.wanted:
+            return vassal, (Summon(),)
         case emperor_pipe.LEAVING:
             return stop(vassal, now, limits, lines.bringing_back(name) if vassal.bound else None)
     return vassal, ()
+
+
+def _asks(vassal: Vassal) -> Decision:
+    if vassal.wanted and vassal.wanted.config is not None:
+        return vassal, (SendConfig(),)
+    # what an adopted one was started with, its monitor has yet to say
+    return attrs.evolve(vassal, asks=vassal.asks or vassal.adopted), ()
 
 
 def _lost(vassal: Vassal, _: Lost, now: float, limits: Limits) -> Decision:

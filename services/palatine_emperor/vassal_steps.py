@@ -86,9 +86,11 @@ def let_go(vassal: Vassal, now: float, limits: Limits) -> Decision:
 def bury(vassal: Vassal, status: int | None, now: float, limits: Limits) -> Decision:
     """What follows the end of its process: forgotten, kept stopped, started again now or later."""
     wanted = vassal.wanted
-    if wanted is None:
+    if wanted is None or wanted.zerg:
         blame = vassal.blame
-        if blame is None and not vassal.loyal:
+        if wanted is not None and not (vassal.loyal or vassal.asked) and limits.throttle.enabled:
+            blame = blamed(blame, limits.throttle, now)[0]  # a zerg that failed: it is not to come back at once
+        elif blame is None and not vassal.loyal:
             blame = attrs.evolve(blamed(None, limits.throttle, now)[0], listed_only=True)
         return Vassal(blame=blame, times=vassal.times), (KillGroup(), *leave_socket(vassal), Forget())
     after = _without_process(vassal)

@@ -155,7 +155,7 @@ def _jail(config: Config) -> JailSettings:
 
 
 def _namespaces(text: str) -> int:
-    from palatine_app_server.starting.kernel_jails import NAMESPACES
+    from palatine.kernel_words import NAMESPACES
 
     flags = 0
     for word in filter(None, text.split(",")):
@@ -176,19 +176,11 @@ def _pivot(text: str) -> tuple[str, str]:
 
 def _capabilities(config: Config) -> frozenset[int]:
     option = config.settings.given("cap")
-    return option.parsed(_capability_numbers) if option else frozenset()
+    if option is None:
+        return frozenset()
+    from palatine.kernel_words import capabilities
 
-
-def _capability_numbers(text: str) -> frozenset[int]:
-    from palatine_app_server.starting.kernel_jails import capability
-
-    found = set()
-    for word in filter(None, text.split(",")):
-        number = int(word) if word.isdigit() else capability(word)
-        if not 0 <= number < 64:
-            raise ConfigError(f"[security] unknown capability: {word}")
-        found.add(number)
-    return frozenset(found)
+    return option.parsed(capabilities)
 
 
 def _profiler(config: Config) -> str:

@@ -51,6 +51,7 @@ from palatine.codec.keeper import (
     Spawned,
     Welcome,
 )
+from palatine_app_server.keeping import vassal_jail
 from palatine_app_server.keeping.keeper_child import Birth, Serve, enter, serve_app
 from palatine_app_server.keeping.keeper_links import Links
 from palatine_app_server.keeping.keeper_post import Post
@@ -200,7 +201,7 @@ class Keeper:
             ours, theirs = pairs(2 if order.config else 1)
             for part, descriptor in zip((PIPE, CONFIG), ours, strict=False):
                 ward.take(part, descriptor)
-            pid = os.fork()
+            pid = vassal_jail.fork(order.namespaces)
         except OSError as error:
             for descriptor in theirs:
                 os.close(descriptor)

@@ -13,6 +13,7 @@ from palatine.codec.emperor_pipe import CONFIG_FD_VARIABLE, FD_VARIABLE, reason
 from palatine.codec.keeper import Spawn
 from palatine.errors import PalatineError
 from palatine.exits import NO_PERMISSION, SOFTWARE
+from palatine_app_server.keeping import vassal_jail
 from palatine_app_server.linking import link_sibling
 
 #: Runs an app-server: argv without the program's name, environ, cwd to its exit code.
@@ -104,17 +105,22 @@ def _settle(birth: Birth) -> None:
     os.dup2(stdin, 0)
     os.close(stdin)
     order = birth.order
+    if order.namespaces or order.capabilities:
+        vassal_jail.enter(order.namespaces, order.capabilities)
     if order.gid is not None:
         os.setgroups(order.groups)
         os.setresgid(order.gid, order.gid, order.gid)
     if order.uid is not None:
         os.setresuid(order.uid, order.uid, order.uid)
+    if order.capabilities:
+        vassal_jail.keep_only(order.capabilities)
+        _log(f"capabilities applied for vassal {order.name} (pid: {os.getpid()})")
     os.chdir(order.cwd)
 
 
 def _environment(birth: Birth) -> dict[str, str]:
     environ = {**birth.order.environ, FD_VARIABLE: str(birth.pipe)}
-    if birth.links >= 0 and not birth.order.program:
+    if birth.links >= 0 and not birth.order.program and not vassal_jail.hides_pids(birth.order.namespaces):
         environ[link_sibling.VARIABLE] = str(birth.links)
     if birth.config >= 0:
         environ[CONFIG_FD_VARIABLE] = str(birth.config)

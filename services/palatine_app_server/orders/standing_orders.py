@@ -154,6 +154,8 @@ class StandingOrders(Part):
     def _ask_for_reinforcements(self) -> None:
         if self._emperor is not None:
             self._emperor.tell(emperor_pipe.REINFORCEMENTS)
+        else:
+            self._logs.say("[broodlord] instance not governed by an Emperor !!!")
 
     def _letters(self) -> Mapping[str, Callable[[], object]]:
         """UWSGI's table; f (refork), S (subscriptions) and E (of an emperor) mean nothing to an app."""

@@ -13,9 +13,9 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from palatine.process_title import set_title
 from palatine_app_server.routing.route_walk import Effect, number
 from palatine_app_server.serving import http_ranges, mime_types
-from palatine_app_server.system import linux
 
 _METRICS: Final = {
     "metricinc": "metric_inc", "metricdec": "metric_dec", "metricmul": "metric_mul", "metricdiv": "metric_div",
@@ -124,7 +124,7 @@ class Outside:
             elif name == "chdir":
                 os.chdir(_path(arguments[0]))
             elif name == "setprocname":
-                linux.set_title(arguments[0])
+                set_title(arguments[0])
             else:
                 self._call(name, arguments)
         except (OSError, ValueError, TypeError, AttributeError) as error:

@@ -9,19 +9,6 @@ import struct
 from collections.abc import Mapping
 from typing import Final
 
-#: unshare(2): uWSGI's words. `pid` and `user` are left out: see start_settings.
-NAMESPACES: Final[Mapping[str, int]] = {
-    "files": 0x00000400, "sysvsem": 0x00040000, "ns": 0x00020000, "fs": 0x00020000, "mount": 0x00020000,
-    "mnt": 0x00020000, "uts": 0x04000000, "ipc": 0x08000000, "net": 0x40000000, "cgroup": 0x02000000,
-}  # fmt: skip
-#: capabilities(7), in the kernel's order.
-_CAPABILITIES: Final = (
-    "chown dac_override dac_read_search fowner fsetid kill setgid setuid setpcap linux_immutable "
-    "net_bind_service net_broadcast net_admin net_raw ipc_lock ipc_owner sys_module sys_rawio sys_chroot "
-    "sys_ptrace sys_pacct sys_admin sys_boot sys_nice sys_resource sys_time sys_tty_config mknod lease "
-    "audit_write audit_control setfcap mac_override mac_admin syslog wake_alarm block_suspend audit_read "
-    "perfmon bpf checkpoint_restore "
-)
 #: mount(2) and umount2(2): uWSGI's words.
 MOUNT_FLAGS: Final[Mapping[str, int]] = {
     "bind": 0x1000, "dirsync": 0x80, "mandlock": 0x40, "move": 0x2000, "noatime": 0x400, "nodev": 0x4, "noexec": 0x8,
@@ -31,9 +18,12 @@ MOUNT_FLAGS: Final[Mapping[str, int]] = {
 UNMOUNT_FLAGS: Final[Mapping[str, int]] = {"force": 0x1, "detach": 0x2, "rec": 0x4000, "recursive": 0x4000}
 RECURSIVE: Final = 0x4000
 PRIVATE: Final = 0x40000
+SLAVE: Final = 0x80000
 
 _SYS_PIVOT_ROOT: Final = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
 _PR_SET_KEEPCAPS: Final = 8
+_PR_CAPBSET_READ: Final = 23
+_PR_CAPBSET_DROP: Final = 24
 _PR_SET_MEMORY_MERGE: Final = 67
 _MCL_CURRENT_AND_FUTURE: Final = 1 | 2
 #: capget(2): version 3, two words of each set.
@@ -85,19 +75,21 @@ def keep_capabilities() -> None:
     _check(_libc().prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0), "prctl(PR_SET_KEEPCAPS)", "")
 
 
+def bound_capabilities(numbers: frozenset[int]) -> None:
+    """Let nothing this process or its children execute have others: prctl(2), PR_CAPBSET_DROP."""
+    number = 0
+    while (has := _libc().prctl(_PR_CAPBSET_READ, number, 0, 0, 0)) >= 0:  # EINVAL behind the kernel's last one
+        if has and number not in numbers:
+            _check(_libc().prctl(_PR_CAPBSET_DROP, number, 0, 0, 0), "prctl(PR_CAPBSET_DROP)", str(number))
+        number += 1
+
+
 def set_capabilities(numbers: frozenset[int]) -> None:
     """Have these capabilities and no other, effective, permitted and inheritable: capset(2)."""
     bits = sum(1 << number for number in numbers)
     low, high = bits & 0xFFFFFFFF, bits >> 32
     head = struct.pack("=Ii", _CAPABILITY_VERSION, 0)
     _check(_libc().capset(head, struct.pack("=6I", low, low, low, high, high, high)), "capset", "")
-
-
-def capability(word: str) -> int:
-    """The number of a capability by its name, -1 for none."""
-    name = word.lower().removeprefix("cap_")
-    names = _CAPABILITIES.split()
-    return names.index(name) if name in names else -1
 
 
 def _check(code: int, call: str, what: str) -> None:

@@ -49,7 +49,7 @@ class Heartbeat(Part):
 class CallForHelp(Part):
     """Asks the Emperor for reinforcements: all workers busy, at most every `seconds`; or `queue` connections waiting.
 
-    uWSGI's Emperor answers as a broodlord. 0 means that this is no reason.
+    An Emperor with `emperor-broodlord` answers, uWSGI's or ours. 0 means that this is no reason.
     """
 
     def __init__(

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from palatine_app_server.system import linux
+from palatine.process_title import set_title
 
 
 class TitleSettings(NamedTuple):
@@ -26,4 +26,4 @@ def put_on(settings: TitleSettings, role: str) -> None:
     """Give this process its title."""
     title = settings.of(role)
     if title:
-        linux.set_title(title)
+        set_title(title)

@@ -7,6 +7,7 @@ from typing import Any, Final
 from palatine.codec.uwsgi_packet import HEADER_BYTES, parse_header
 from palatine.counters import Segment, SegmentView
 from palatine.errors import ProtocolError
+from palatine.process_title import set_title
 from palatine_app_server.sharing import spool
 from palatine_app_server.system import linux
 from palatine_app_server.uwsgi_module import arguments
@@ -36,7 +37,7 @@ class Facts:
             "accepting": self._accepting,
             "parsefile": self._parsed_file,
             "extract": self._extracted,
-            "setprocname": lambda name: linux.set_title(arguments.text(name, "setprocname")),
+            "setprocname": lambda name: set_title(arguments.text(name, "setprocname")),
             "set_warning_message": lambda text: bool(arguments.text(text, "set_warning_message")),
         }
 

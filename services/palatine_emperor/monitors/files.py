@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import glob
 import os
 from collections.abc import Callable
 from typing import Final
@@ -127,20 +128,40 @@ class _Watches:
         return bool(event.mask & flags.CREATE) and os.path.islink(os.path.join(path, event.name))
 
 
-def directory_monitor(url: str, path: str, settings: Settings) -> FileMonitor:
-    """dir://PATH."""
+def directory_monitor(url: str, path: str, settings: Settings, *, may_come: bool = False) -> FileMonitor:
+    """dir://PATH; with `may_come` it need not be there yet: then what is watched is where it will be."""
     path = os.path.abspath(path)
-    return FileMonitor(
-        url, f"dir:{path}", lambda: scan_directory(path, settings), lambda: [path], settings.emperor_freq
-    )
+    seen = not may_come
+
+    def scan() -> Found:
+        nonlocal seen
+        seen = seen or os.path.isdir(path)  # one that is gone again is an error, and its vassals go on
+        return scan_directory(path, settings) if seen else _nothing_at(path)
+
+    def places() -> list[str]:
+        return [path] if seen or os.path.isdir(path) else watched_directories(path, "/", MOST_WATCHES)
+
+    return FileMonitor(url, f"dir:{path}", scan, places, settings.emperor_freq)
 
 
 def glob_monitor(url: str, pattern: str, cwd: str, settings: Settings) -> FileMonitor:
     """glob://PATTERN, relative to the directory the emperor was started in."""
+
+    def scan() -> Found:
+        found = scan_glob(pattern, cwd, settings)
+        path = os.path.join(cwd, pattern)
+        somewhere = watched_directories(pattern, cwd, 1) if glob.has_magic(pattern) else os.path.exists(path)
+        return found if somewhere else _nothing_at(path)
+
     return FileMonitor(
         url,
         f"glob:{cwd}:{pattern}",
-        lambda: scan_glob(pattern, cwd, settings),
+        scan,
         lambda: watched_directories(pattern, cwd, MOST_WATCHES),
         settings.emperor_freq,
     )
+
+
+def _nothing_at(path: str) -> Found:
+    """Said once: a monitor tells what has not been told before."""
+    return Found((), (("", f"[emperor] WARNING: nothing is at {path} yet; what appears there is started"),))

@@ -4,6 +4,7 @@ import glob
 import os
 
 from palatine.errors import ConfigError
+from palatine_emperor.command_line import is_valid_name
 from palatine_emperor.deploy_journal import DeployJournal
 from palatine_emperor.monitors.files import directory_monitor, glob_monitor
 from palatine_emperor.monitors.interface import Monitor
@@ -34,11 +35,16 @@ def open_monitor(url: str, settings: Settings, journal: DeployJournal, cwd: str)
 
 
 def _bare(path: str, settings: Settings, cwd: str) -> Monitor:
-    """A path without a scheme: a directory if that is all it matches, else a pattern that may match later."""
+    """A path without a scheme: a directory if that is all it matches, else a pattern that may match later.
+
+    What is no pattern, is not there and is not called as a config is, is a directory to come.
+    """
     matches = glob.glob(path, root_dir=cwd)
     if len(matches) == 1 and os.path.isdir(os.path.join(cwd, matches[0])):
         return _directory(path, os.path.join(cwd, matches[0]), settings)
-    return glob_monitor(path, path, cwd, settings)
+    if matches or glob.has_magic(path) or is_valid_name(os.path.basename(path), settings.emperor_extra_extension):
+        return glob_monitor(path, path, cwd, settings)
+    return directory_monitor(path, os.path.join(cwd, path), settings, may_come=True)
 
 
 def _directory(url: str, path: str, settings: Settings) -> Monitor:

@@ -33,10 +33,15 @@ class Claim:
         self._descriptor = descriptor
 
     def close(self) -> None:
-        """Give the path up. The lock file stays: removing it would let two owners lock two files of one name."""
+        """Give the path up; the lock file stays."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+    def remove(self) -> None:
+        """Take the path and its lock file away. Only an owner may: who has opened that meanwhile finds it gone."""
+        self.path.unlink(missing_ok=True)
+        _lock_of(self.path).unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
@@ -55,7 +60,7 @@ def claim(path: Path) -> Claim:
 
     A second zmq bind on an ipc path succeeds and steals it, so nobody binds without this.
     """
-    lock = path.with_name(path.name + ".lock")
+    lock = _lock_of(path)
     while True:
         try:
             descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -74,3 +79,7 @@ def claim(path: Path) -> Claim:
                 os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
                 return held
         held.close()  # somebody cleaned the directory between open and flock: what we locked is no longer the path
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")

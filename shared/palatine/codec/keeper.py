@@ -82,6 +82,10 @@ class Spawn(NamedTuple):
     note: str = ""
     #: Hooks of the moment as-vassal, run behind the start hook.
     hooks: tuple[str, ...] = ()
+    #: Words of the namespaces it gets of its own.
+    namespaces: tuple[str, ...] = ()
+    #: Numbers of the capabilities it and what it executes may have; all where there is none.
+    capabilities: tuple[int, ...] = ()
 
 
 class Spawned(NamedTuple):

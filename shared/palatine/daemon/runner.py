@@ -125,8 +125,8 @@ async def _own_ctl(ctx: Context, serve: Serve, *, task_status: trio.TaskStatus[N
     try:
         await serve(task_status=task_status)
     finally:
-        with contextlib.suppress(AlreadyRunningError), claim(ctx.daemon_dir / "ctl"):
-            (ctx.daemon_dir / "ctl").unlink(missing_ok=True)
+        with contextlib.suppress(AlreadyRunningError), claim(ctx.daemon_dir / "ctl") as held:
+            held.remove()
 
 
 async def _watchdog(ctx: Context) -> None:

@@ -113,6 +113,14 @@ def test_a_bad_event_is_refused_and_the_next_one_read(tmp_path: Path, kind: str,
     assert [log["type"] for log in logs if log["event"] == "event.refused"] == [kind]
 
 
+def test_the_same_config_again_is_no_news(tmp_path: Path) -> None:
+    """An instance says it when it starts, and is asked for it as well."""
+    with capture_logs() as logs:
+        desk = Desk(tmp_path)
+        desk.take(("config", CONFIG), ("config", CONFIG), ("config", {**CONFIG, "freq": 9}))
+    assert [log["rules"] for log in logs if log["event"] == "config.taken"] == [len(CONFIG["rules"])] * 2
+
+
 def test_the_time_of_an_event_is_what_it_says_within_reason(desk: Desk) -> None:
     desk.take(("config", CONFIG))
     for at, expected in [(NOW - 100, NOW - 100), (0, NOW), (NOW - 1e9, NOW), (NOW + 1e9, NOW)]:

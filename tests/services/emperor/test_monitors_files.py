@@ -120,7 +120,8 @@ def test_schemes(tmp_path: Path) -> None:
 
     assert key(str(vassals)) == key("vassals") == key(f"dir://{vassals}") == key("dir://vassals/") == f"dir:{vassals}"
     assert key("vassals/*.ini") == key("glob://vassals/*.ini") == f"glob:{top}:vassals/*.ini"
-    assert key("missing") == f"glob:{top}:missing", "as uWSGI: a missing path is a pattern that may match later"
+    assert key("missing.ini") == f"glob:{top}:missing.ini", "a config that may come"
+    assert key("missing") == f"dir:{top}/missing", "a directory that may come: the same vassals before and after"
     assert key("zmq://tcp://127.0.0.1:5252") == "zmq:tcp://127.0.0.1:5252"
     with pytest.raises(ConfigError, match="is not a directory"):
         key("dir://missing")
@@ -176,6 +177,50 @@ async def test_a_glob_sees_new_directories_at_once(tmp_path: Path) -> None:
         await until(reports())
         write(tmp_path / "domains/one/conf/uwsgi.xml")
         await until(reports(), f"{tmp_path}/domains/one/conf/uwsgi.xml")
+
+
+@pytest.mark.parametrize(
+    ("url", "file"),
+    [
+        ("{top}/to/come", "to/come/a.ini"),
+        ("{top}/to/come/a.ini", "to/come/a.ini"),
+        ("{top}/to/come/*.ini", "to/come/a.ini"),
+        ("glob://{top}/to/come/*", "to/come/a.ini"),
+    ],
+)
+async def test_what_is_not_there_yet_is_said_once_and_started_when_it_comes(
+    tmp_path: Path, url: str, file: str
+) -> None:
+    settings = Settings(emperor_freq=0.05)
+    monitor = open_monitor(url.format(top=tmp_path), settings, open_journal(tmp_path), "/")
+    path = url.format(top=tmp_path).removeprefix("glob://")
+    async with watching(monitor) as reports:
+        first = await reports().receive()
+        assert first.said == (f"[emperor] WARNING: nothing is at {path} yet; what appears there is started",)
+        assert not first.error
+        assert (await reports().receive()).said == ()
+        (tmp_path / file).parent.mkdir(parents=True)
+        write(tmp_path / file)
+        async for report in reports():
+            assert report.said == ()
+            if report.wanted:
+                break
+    assert [vassal.name for vassal in report.wanted] == ["a.ini" if url == "{top}/to/come" else str(tmp_path / file)]
+
+
+async def test_a_directory_that_came_and_went_is_an_error(tmp_path: Path) -> None:
+    """And not empty: its vassals go on."""
+    monitor = open_monitor(str(tmp_path / "v"), Settings(emperor_freq=0.05), open_journal(tmp_path), "/")
+    async with watching(monitor) as reports:
+        await until(reports())
+        (tmp_path / "v").mkdir()
+        write(tmp_path / "v/a.ini")
+        await until(reports(), "a.ini")
+        (tmp_path / "v").rename(tmp_path / "w")
+        async for report in reports():
+            if report.error:
+                break
+    assert report.error == f"{tmp_path}/v: No such file or directory"
 
 
 async def test_without_inotify_the_scans_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -341,7 +341,7 @@ def test_settings_that_would_let_anybody_in_are_refused(section: str, reason: st
     assert reason in running.output()
 
 
-def test_a_probe_fetches_real_uwsgis_stats(programs: Runner, instance: StandInMaster) -> None:
+def test_a_probe_fetches_what_another_host_s_master_shows(programs: Runner, instance: StandInMaster) -> None:
     tcp, http = instance.bind(), instance.bind(http=True)
     unix = instance.bind(str(programs.runtime / "stats.sock"))
     instance.start()

@@ -5,15 +5,18 @@ import os
 import signal
 import socket
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from palatine import exits
 from palatine_app_server.log.logs import Logs
 from palatine_app_server.starting import privileges
 from palatine_app_server.supervision import zygote
 from palatine_app_server.supervision.inheritance import Inheritance
-from palatine_app_server.system import channel
+from palatine_app_server.system import channel, linux
 from palatine_app_server.system.loop import Loop
+
+#: Said by who is a child of ours from then on; a worker whose birth is only announced is not yet.
+_BIRTHS: Final = frozenset({"spawned", "aide"})
 
 
 class _Zygote(NamedTuple):
@@ -135,4 +138,9 @@ class Nursery:
             if message is None:
                 self._loop.forget(teller.orders.fileno())  # its death is reaped; nothing more comes from here
                 return
+            if message["op"] in _BIRTHS and not linux.is_child(int(message["pid"])):
+                # who says so may be the app's user, and we root: whom we take for our own we signal
+                said = f"a process of generation {teller.generation} says it is {message['pid']}"
+                self._logs.say(f"*** {said}, which is no child of ours: passed over ***")
+                continue
             self._obey(teller.generation, message)

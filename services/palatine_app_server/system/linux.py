@@ -43,6 +43,15 @@ def die_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
         os._exit(1)
 
 
+def is_child(pid: int) -> bool:
+    """Whether `pid` is a child of this process, one that is dead but not reaped included: waitid(2)."""
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except OSError:  # ECHILD; EINVAL for what is no pid at all
+        return False
+    return True
+
+
 def wait_for_orphaning(parent: int) -> None:
     """Wait until `parent`, which is about to end, is our parent no more; die_with_parent would mean it otherwise."""
     try:

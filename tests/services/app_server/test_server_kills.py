@@ -3,7 +3,9 @@
 import os
 import signal
 
-from app_server import AppServer
+import pytest
+
+from app_server import AppServer, for_everybody
 from load import Load
 from running import Runner, wait_until
 
@@ -33,6 +35,39 @@ def test_nobody_notices_reloads_recycling_and_scaling_at_once(programs: Runner) 
     assert "NO MERCY" not in output
     assert "Seeya!" in output
     assert server.server()["reload_failures"] == 0
+
+
+LIAR = """
+import json, os, socket
+
+def tell(victim):
+    "Every socket that is the master's other end hears of a worker, and of a mule, that is somebody else."
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            end = socket.socket(fileno=os.dup(int(name)))
+        except OSError:
+            continue
+        with end:
+            if end.family == socket.AF_UNIX and end.type == socket.SOCK_SEQPACKET:
+                for birth in ({"op": "spawned", "worker": 1}, {"op": "aide", "role": "mule", "number": 1}):
+                    end.send(json.dumps({**birth, "pid": victim}).encode())
+
+tell(int(open(os.path.join(HERE, "victim")).read()))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only a root master could signal anybody")
+def test_a_root_master_signals_nobody_an_app_calls_its_own(programs: Runner) -> None:
+    victim = programs.start("sleep", "1000")
+    (programs.directory / "app").mkdir()
+    (programs.directory / "app" / "victim").write_text(str(victim.pid))
+    words = ["--master-as-root", "--uid", "nobody", "--gid", "nogroup"]
+    server = AppServer(programs, *words, app=LIAR, **for_everybody(programs))
+    said = f"*** a process of generation 1 says it is {victim.pid}, which is no child of ours: passed over ***"
+    assert server.running.output().count(said) == 2
+    assert server.get() == b"ok"
+    assert server.pids()[0] != victim.pid
+    assert victim.process.poll() is None
 
 
 def test_nobody_notices_a_killed_zygote(programs: Runner) -> None:

@@ -60,6 +60,7 @@ class StartSettings(NamedTuple):
     directory: str = ""  # force-cwd
     mountpoints: tuple[str, ...] = ()  # check-mountpoint
     after_request: tuple[str, ...] = ()
+    hooks_timed: bool = True  # harakiri counts while they run
     reaper: bool = False
     profiler: str = ""
     note_socket: str = ""
@@ -103,6 +104,7 @@ def read(config: Config) -> StartSettings:
         heartbeat=settings.integer("heartbeat", 0),
         help_seconds=settings.integer("vassal-sos", 0),
         help_queue=settings.integer("vassal-sos-backlog", 0),
+        hooks_timed=not settings.flag("harakiri-no-arh"),
         reaper=settings.flag("reaper"),
         profiler=_profiler(config),
         after_request=settings.each("after-request-hook", _function),

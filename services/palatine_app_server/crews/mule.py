@@ -12,6 +12,7 @@ from palatine import exits
 from palatine_app_server.crews.aide import Aide
 from palatine_app_server.sharing import mule_queues
 from palatine_app_server.sharing.mule_queues import MuleQueues
+from palatine_app_server.system import own_lines
 from palatine_app_server.system.last_words import print_exc
 
 #: The longest message the mule's own loop takes, uWSGI's 64 KiB.
@@ -54,7 +55,7 @@ class Mule:
             if message is not None:
                 with self._aide.working():
                     if not self._take_message(message):
-                        sys.stderr.write(f"*** mule {self.number} received a {len(message)} bytes message ***\n")
+                        own_lines.say(f"*** mule {self.number} received a {len(message)} bytes message ***")
 
     def next_message(
         self, seconds: float | None, *, signals: bool = True, farms: bool = True, limit: int = MESSAGE_BYTES

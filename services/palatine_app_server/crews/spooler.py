@@ -6,7 +6,6 @@ It is killed at any moment without loss: its lock ends with it, the file is stil
 import importlib
 import os
 import select
-import sys
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -16,7 +15,7 @@ from palatine.errors import ProtocolError
 from palatine_app_server.config.feature_settings import SpoolerSettings
 from palatine_app_server.crews.aide import Aide
 from palatine_app_server.sharing import spool
-from palatine_app_server.system import linux
+from palatine_app_server.system import linux, own_lines
 from palatine_app_server.system.last_words import print_exc
 
 _LOWEST_PRIORITY: Final = 20
@@ -101,7 +100,7 @@ class Spooler:
         name = os.path.relpath(path, self._directory)
         function = self._function()
         if function is None:
-            sys.stderr.write("unable to find the spooler function, have you loaded it into the spooler process ?\n")
+            own_lines.say("unable to find the spooler function, have you loaded it into the spooler process ?")
             return
         self._say(f"managing request {name} ...")
         if self._settings.chdir:
@@ -145,7 +144,7 @@ class Spooler:
 
     def _say(self, text: str, *, always: bool = False) -> None:
         if always or not self._settings.quiet:
-            sys.stderr.write(f"[spooler {self._directory} pid: {os.getpid()}] {text}\n")
+            own_lines.say(f"[spooler {self._directory} pid: {os.getpid()}] {text}")
 
 
 def _called(function: Callable[[dict[Any, Any]], Any], arguments: dict[Any, Any]) -> int:

@@ -22,7 +22,7 @@ from palatine_app_server.log.log_encoders import chain
 from palatine_app_server.log.log_grammar import Logger
 from palatine_app_server.log.log_routing import Routing, Rules
 from palatine_app_server.log.log_sinks import FileSink, Sink
-from palatine_app_server.system import channel
+from palatine_app_server.system import channel, own_lines
 from palatine_app_server.system.loop import QUIET
 
 #: One datagram is one write() of a process, at most this long: more than the kernel lets anybody write at once.
@@ -52,6 +52,7 @@ class Logs:
 
     def __init__(self, settings: LogSettings, alarms: AlarmSettings, segment: Segment, workers: int, log: Sink) -> None:
         self._settings = settings
+        self._stamp = own_lines.dating(settings.date_format)
         self._log = log
         if settings.logto2:
             self._log = log_opening.open_log(settings, settings.logto2, begun=False)
@@ -101,12 +102,12 @@ class Logs:
 
     def say(self, text: str) -> None:
         """One line of the master's own."""
-        prefix = f"{self._date()} - " if self._settings.dated else ""
+        prefix = self._stamp() if self._settings.dated else ""
         self._take(f"{prefix}{text}\n".encode("utf-8", "surrogateescape"))
 
     def say_dated(self, text: str) -> None:
         """One line in the form of uWSGI's verbose ones: the date, " - ", text."""
-        self._take(f"{self._date()} - {text}\n".encode("utf-8", "surrogateescape"))
+        self._take(f"{self._stamp()}{text}\n".encode("utf-8", "surrogateescape"))
 
     def say_alarm(self, text: str) -> None:
         """A line an alarm wrote: it is written, and matched with no rule, or it would raise itself for ever."""
@@ -183,10 +184,6 @@ class Logs:
             self.waiting.popleft()
             self._cells[self._dropped] += 1
         self.waiting.append(data.decode("latin-1"))
-
-    def _date(self) -> str:
-        form = self._settings.date_format
-        return time.strftime(form) if form else time.ctime()
 
     def _routed(self, wanted: tuple[Logger, ...], rules: Rules) -> Routing:
         return Routing(rules, log_opening.open_loggers(self._settings, wanted, self._log), self._log)

@@ -10,6 +10,7 @@ from palatine_app_server.serving import apps, loader
 from palatine_app_server.serving.request import Handler, WsgiApp
 from palatine_app_server.starting import hooks
 from palatine_app_server.starting.errors import HookError
+from palatine_app_server.system import own_lines
 
 
 def prepare(settings: AppSettings) -> None:
@@ -34,7 +35,7 @@ def load(settings: AppSettings, *, all_of_it: bool) -> WsgiApp | Handler | None:
     if settings.need_app and not loaded:
         raise loader.AppError("*** no app loaded. GAME OVER ***")
     if not loaded:
-        sys.stderr.write("*** no app loaded. going in full dynamic mode ***\n")
+        own_lines.say("*** no app loaded. going in full dynamic mode ***")
     hooks.run(settings.process.hooks_at("post-app"), "post-app")
     if settings.app.chdir2:
         os.chdir(settings.app.chdir2)
@@ -49,7 +50,7 @@ def report(error: loader.AppError | HookError) -> None:
         while trace is not None and _is_ours(trace.tb_frame.f_code.co_filename):
             trace = trace.tb_next
         sys.__excepthook__(type(cause), cause.with_traceback(trace), trace)
-    sys.stderr.write(f"unable to load app 0 (mountpoint='') ({error})\n")
+    own_lines.say(f"unable to load app 0 (mountpoint='') ({error})")
 
 
 def _refuse(error: loader.AppError) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from palatine_app_server.config.front_settings import FrontSettings
 from palatine_app_server.serving import loader
 from palatine_app_server.serving.loader import App, AppError, AppSource, HopelessError
+from palatine_app_server.system import own_lines
 
 if TYPE_CHECKING:
     from palatine_app_server.serving.request import Handler
@@ -49,14 +50,14 @@ def load_all(source: AppSource, broken: Callable[[AppError], None]) -> list[App]
             continue
         for app in _several(mountpoint, found):
             if any(app.mountpoint == other.mountpoint for other in loaded):
-                sys.stderr.write(f"mountpoint {app.mountpoint} already configured. skip.\n")
+                own_lines.say(f"mountpoint {app.mountpoint} already configured. skip.")
                 continue
             is_default = not (default or source.no_default) and (app.mountpoint in {"", "/"} or not loaded)
             default = default or (is_default and app.mountpoint in {"", "/"})
-            sys.stderr.write(
+            own_lines.say(
                 f"WSGI app {len(loaded)} (mountpoint='{app.mountpoint}') ready in {int(time.monotonic() - started)} "
                 f"seconds on interpreter {hex(id(sys.modules))} pid: {os.getpid()}"
-                f"{' (default app)' if is_default else ''}\n"
+                f"{' (default app)' if is_default else ''}"
             )
             loaded.append(app)
     return loaded
@@ -72,7 +73,7 @@ def _wanted(source: AppSource) -> Iterator[tuple[str, Callable[[], Any]]]:
     if source.pecan:
         yield "", lambda: _pecan(source.pecan)
     for mountpoint, what in source.mounts:
-        sys.stderr.write(f"mounting {what} on {mountpoint}\n")
+        own_lines.say(f"mounting {what} on {mountpoint}")
         yield mountpoint, partial(_mounted, source, what)
 
 
@@ -83,7 +84,7 @@ def _several(mountpoint: str, found: Any) -> Iterator[App]:
             if isinstance(key, str) and callable(call):
                 yield App(key, call)
             else:
-                sys.stderr.write(f"skipping broken app {key}\n")
+                own_lines.say(f"skipping broken app {key}")
         return
     yield App(mountpoint, found)
 

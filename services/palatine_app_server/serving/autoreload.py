@@ -5,6 +5,8 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 
+from palatine_app_server.system import own_lines
+
 
 def watch(seconds: int, ignored: Sequence[str], ask: Callable[[], None]) -> None:
     """Look every `seconds` in a thread of its own; `ask` is called for each change found."""
@@ -35,6 +37,6 @@ def _look_for_ever(seconds: int, seen: dict[str, float], ignored: Sequence[str],
     while not pause.wait(seconds):
         found = changed(seen, ignored)
         for text in found:
-            sys.stderr.write(f"[uwsgi-python-reloader] module/file {text} has been modified\n")
+            own_lines.say(f"[uwsgi-python-reloader] module/file {text} has been modified")
         if found:
             ask()

@@ -19,7 +19,8 @@ BODY_MEMORY_BYTES: Final = 65536
 
 #: The modifiers of the uwsgi protocol that are answered, and what each is treated as.
 MODIFIERS: Final[Mapping[int, int]] = {
-    number: number for number in (uwsgi_packet.WSGI, uwsgi_packet.WSGI_STRIP_SCRIPT_NAME, uwsgi_packet.PING)
+    number: number
+    for number in (uwsgi_packet.WSGI, uwsgi_packet.WSGI_STRIP_SCRIPT_NAME, uwsgi_packet.PING, uwsgi_packet.SIGNAL)
 }
 
 
@@ -51,6 +52,7 @@ class Next(enum.Enum):
     SERVE = 2  # a request is complete: `environ`, `head` and `body` are set
     CLOSE = 3
     PING = 4  # the uwsgi protocol's: no request
+    SIGNAL = 6  # the uwsgi protocol's, number `signal`: no request either
     TURN = 5  # a pipelined request waits: `receive` reads it, when the others have had their turn
 
 

@@ -54,6 +54,7 @@ class Connection(Sender):
         "peer",
         "pipelined",
         "served",
+        "signal",
         "watched",
     )
 
@@ -66,6 +67,7 @@ class Connection(Sender):
         self.listener = listener
         self.watched = -1  # the events it is registered for in the worker's epoll set
         self.served = 0
+        self.signal = 0  # that a packet of the uwsgi protocol wants raised
         self.deadline = now + (limits.head_seconds or limits.read_seconds)
         self.framed = listener.protocol != "uwsgi"  # whether HTTP's framing is ours to do, or the front end's
         self.environ: dict[str, Any] = {}
@@ -235,6 +237,9 @@ class Connection(Sender):
             return Next.PING
         if len(self._buffer) < packet.size:
             return Next.WAIT
+        if packet.modifier1 == uwsgi_packet.SIGNAL:
+            self.signal = packet.modifier2
+            return Next.SIGNAL
         self.environ = self._packet_environ(self._buffer[: packet.size])
         rest, self._buffer = self._buffer[packet.size :], b""
         declared = self.environ.get("CONTENT_LENGTH", "")

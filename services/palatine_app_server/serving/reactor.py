@@ -189,6 +189,11 @@ class Reactor:
                 log("PING\n")
                 connection.pong()
                 step = _CLOSE
+            elif step is Next.SIGNAL:
+                from palatine_app_server.serving import packet_signal  # few clients send any
+
+                packet_signal.take(connection)
+                step = _CLOSE
         except HeadError as error:
             self._refuse(connection, error, now)
             return

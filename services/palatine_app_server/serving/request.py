@@ -8,6 +8,7 @@ import io
 import os
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -23,6 +24,7 @@ from palatine_app_server.serving.ledger import Ledger
 from palatine_app_server.serving.recycling import Recycling
 from palatine_app_server.serving.response import Response, http_date
 from palatine_app_server.system.last_words import print_exc
+from palatine_app_server.system.own_lines import stamp
 
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Any]
 
@@ -46,6 +48,7 @@ class WorkerSettings(NamedTuple):
     request_log: RequestLogSettings = RequestLogSettings()
     request_log_fd: int = 2
     catch_exceptions: bool = False  # the client sees the traceback
+    hooks_timed: bool = True  # harakiri counts for those, too
     after_request: tuple[Callable[[], Any], ...] = ()  # the app's functions, called when a request has been answered
 
 
@@ -211,11 +214,17 @@ class Requests:
         return alive
 
     def _run_hooks(self) -> None:
+        thread, seconds = threading.get_ident(), self._harakiri_seconds if self._settings.hooks_timed else 0
+        timed = [core for core in self.cores if core.thread == thread] if seconds else []
+        for core in timed:
+            core.ledger.arm(int((core.started + seconds) * 1000))  # they are part of their request's time
         for hook in self._settings.after_request:
             try:
                 hook()
             except BaseException:  # noqa: BLE001 - the app's, as its requests are
                 _print_exception()
+        for core in timed:
+            core.ledger.arm(0)
         if self._recycling is not None:
             self._recycling.request_done()
 
@@ -333,7 +342,7 @@ def _scheme(environ: dict[str, Any]) -> str:
 def log(line: str) -> None:
     """Write one line. A log that is full or gone costs no client its answer."""
     with contextlib.suppress(OSError):
-        os.write(2, line.encode("latin-1", "replace"))
+        os.write(2, f"{stamp()}{line}".encode("latin-1", "replace"))
 
 
 def _print_exception() -> None:

@@ -12,6 +12,8 @@ import threading
 import traceback
 from typing import Final
 
+from palatine_app_server.system import own_lines
+
 #: A reader that takes nothing is given up after so many seconds.
 _PATIENCE: Final = 10.0
 
@@ -29,9 +31,9 @@ def serve(path: str, worker: int) -> None:
         listener.listen(8)
     except OSError as error:
         listener.close()
-        sys.stderr.write(f"python tracebacker for worker {worker}: {place}: {error.strerror}\n")
+        own_lines.say(f"python tracebacker for worker {worker}: {place}: {error.strerror}")
         return
-    sys.stderr.write(f"python tracebacker for worker {worker} available on {place}\n")
+    own_lines.say(f"python tracebacker for worker {worker} available on {place}")
     threading.Thread(target=_answer_for_ever, args=(listener,), name="uWSGITraceBacker", daemon=True).start()
 
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -18,7 +17,7 @@ from palatine_app_server.serving.worker import Worker
 from palatine_app_server.starting import hooks, limits
 from palatine_app_server.supervision import streams
 from palatine_app_server.supervision.inheritance import Inheritance
-from palatine_app_server.system import channel, crashes, titles
+from palatine_app_server.system import channel, crashes, own_lines, titles
 from palatine_app_server.uwsgi_module.api import Api
 
 
@@ -60,6 +59,7 @@ def work(worker: int, inheritance: Inheritance, api: Api, app: Any) -> int:
             request_log_fd=log_ends.requests,
             multiprocess=settings.processes > 1,
             catch_exceptions=settings.catch_exceptions,
+            hooks_timed=settings.process.start.hooks_timed,
             after_request=_after_request(settings, api),
         ),
         doors,
@@ -125,7 +125,7 @@ def _execute(program: str, listener: int) -> int:
     try:
         os.execvp(program, [program])  # noqa: S606 - no shell wanted
     except OSError as error:
-        sys.stderr.write(f"execvp(): {error.strerror}: {program}\n")
+        own_lines.say(f"execvp(): {error.strerror}: {program}")
         return exits.FAILURE
 
 
@@ -142,7 +142,7 @@ def _run_instead(path: str) -> int:
     try:
         runpy.run_path(path, run_name="__main__")
     except OSError as error:
-        sys.stderr.write(f"{path}: {error.strerror}\n")
+        own_lines.say(f"{path}: {error.strerror}")
         return exits.FAILURE
     return exits.OK
 

@@ -73,6 +73,7 @@ class Heritage:
                 websockets=settings.http.websockets,
                 front=settings.front,
                 mode=settings.mode,
+                log_date=settings.log.date_format if settings.log.dated else None,
                 runs_atexit=settings.process.start.runs_atexit,
                 tears_down=settings.process.start.tears_down,
                 pidfile=next(iter(settings.process.all_pidfiles), ""),

@@ -22,6 +22,7 @@ from palatine_app_server.serving.request import Core
 from palatine_app_server.serving.worker import Doors
 from palatine_app_server.sharing.commons import Commons
 from palatine_app_server.system.last_words import print_exc
+from palatine_app_server.system.own_lines import dating, stamp
 from palatine_app_server.uwsgi_module import arguments, refused
 from palatine_app_server.uwsgi_module.current import Current
 from palatine_app_server.uwsgi_module.facts import Facts
@@ -66,6 +67,7 @@ class ApiSettings(NamedTuple):
     websockets: WebsocketSettings = WebsocketSettings()
     front: FrontSettings = FrontSettings()
     mode: str = ""
+    log_date: str | None = None  # strftime(3)'s; "": ctime(3)'s; None: lines have no date
     runs_atexit: bool = True
     tears_down: bool = True  # Python's own functions at exit, too
 
@@ -195,6 +197,8 @@ class Api:
         offered |= _without_caches()
         if self._stores is not None:
             offered |= _stored(self._stores, frozenset(settings.quiet_caches))
+        if settings.log_date is not None:
+            offered["_stamp"] = dating(settings.log_date)  # for lines of ours
         if settings.mode:
             offered["mode"] = os.fsencode(settings.mode)
         for name, value in offered.items():
@@ -205,7 +209,7 @@ class Api:
     def _log(message: str) -> bool:
         if not isinstance(message, str):
             raise TypeError(f"log() argument 1 must be str, not {type(message).__name__}")
-        data = message.encode("utf-8", "surrogateescape")
+        data = f"{stamp()}{message}".encode("utf-8", "surrogateescape")
         os.write(2, data if data.endswith(b"\n") else data + b"\n")
         return True
 

@@ -1,12 +1,12 @@
 """The caches: `uwsgi.cache_get` and its kin, straight on shared memory; no process is asked."""
 
 import operator
-import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from palatine.counters.cache import Cache, Outcome
+from palatine_app_server.system import own_lines
 from palatine_app_server.uwsgi_module import arguments
 
 
@@ -79,10 +79,10 @@ class Caching:
     def _told(self, name: str, outcome: Outcome) -> bool | None:
         if outcome in {Outcome.PURGED, Outcome.FULL} and name not in self._quiet:
             purged = outcome is Outcome.PURGED
-            sys.stderr.write(
-                f'LRU item will be purged from cache "{name}"\n'
+            own_lines.say(
+                f'LRU item will be purged from cache "{name}"'
                 if purged
-                else f'*** DANGER cache "{name}" is FULL !!! ***\n'
+                else f'*** DANGER cache "{name}" is FULL !!! ***'
             )
         return True if outcome in {Outcome.STORED, Outcome.PURGED} else None
 

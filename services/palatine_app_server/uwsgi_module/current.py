@@ -4,7 +4,6 @@ import contextlib
 import os
 import select
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from palatine_app_server.config.front_settings import FrontSettings
 from palatine_app_server.config.http_settings import WebsocketSettings
 from palatine_app_server.serving.file_wrapper import FileWrapper
 from palatine_app_server.serving.request import Core
+from palatine_app_server.system import own_lines
 from palatine_app_server.uwsgi_module import arguments
 from palatine_app_server.uwsgi_module.seat import Seat
 
@@ -211,7 +211,7 @@ class Current:
                 try:
                     file = opened.enter_context(open(what, "rb"))
                 except OSError as error:
-                    sys.stderr.write(f"sendfile(): {error}\n")
+                    own_lines.say(f"sendfile(): {error}")
                     return None
             if start:
                 file.seek(start)

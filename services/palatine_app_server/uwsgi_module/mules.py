@@ -1,9 +1,9 @@
 """Mules and farms: `uwsgi.mule_msg` and its kin. Messages go straight to the mules' queues, past the master."""
 
-import sys
 from typing import Any
 
 from palatine_app_server.sharing.mule_queues import ANY, MuleQueues
+from palatine_app_server.system import own_lines
 from palatine_app_server.system.last_words import print_exc
 from palatine_app_server.uwsgi_module import arguments
 from palatine_app_server.uwsgi_module.seat import Seat
@@ -62,9 +62,9 @@ class Mules:
 
     def _sent(self, sent: bool, number: int) -> bool:  # noqa: FBT001 - the result passed on
         if not sent and self._queues is not None:
-            sys.stderr.write(
+            own_lines.say(
                 f"*** MULE MSG QUEUE IS FULL: buffer size {self._queues.size(number)} bytes "
-                "(you can tune it with --mule-msg-size) ***\n"
+                "(you can tune it with --mule-msg-size) ***"
             )
         return sent
 

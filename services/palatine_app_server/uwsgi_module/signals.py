@@ -3,20 +3,19 @@
 import operator
 import os
 import socket
-import sys
 from collections.abc import Callable
 from typing import Any, Final
 
-from palatine.codec.uwsgi_packet import HEADER_BYTES, PacketHeader, encode_header, parse_header
+from palatine.codec.uwsgi_packet import HEADER_BYTES, SIGNAL, PacketHeader, encode_header, parse_header
 from palatine_app_server.sharing import mule_queues
+from palatine_app_server.system import own_lines
 from palatine_app_server.system.last_words import print_exc
 from palatine_app_server.uwsgi_module import arguments
 from palatine_app_server.uwsgi_module.seat import Seat
 
 Handler = Callable[[int], Any]
 
-#: The modifier by which a signal goes to another server, and how long that may take, uWSGI's socket-timeout.
-_REMOTE_SIGNAL: Final = 110
+#: How long a signal to another server may take, uWSGI's socket-timeout.
 _REMOTE_SECONDS: Final = 4.0
 _LONGEST_TARGET: Final = 63
 _LONGEST_PATH: Final = 254
@@ -49,7 +48,7 @@ class Signals:
         """Run the handler registered for a signal; an exception of its is logged and is nobody else's."""
         handler = self._handlers.get(number)
         if handler is None:
-            sys.stderr.write(f"[uwsgi-signal] signal {number} has no handler in this process\n")
+            own_lines.say(f"[uwsgi-signal] signal {number} has no handler in this process")
             return
         try:
             handler(number)
@@ -70,8 +69,8 @@ class Signals:
         self._handlers[_number(number)] = handler
         self._seat.ask({"op": "register", "number": number, "target": target})
         shown = target or "default, any worker"
-        sys.stderr.write(
-            f"[uwsgi-signal] signum {number} registered (wid: {self._seat.worker} modifier1: 0 target: {shown})\n"
+        own_lines.say(
+            f"[uwsgi-signal] signum {number} registered (wid: {self._seat.worker} modifier1: 0 target: {shown})"
         )
 
     def _wait(self, number: int | None = None) -> bytes:
@@ -123,7 +122,7 @@ def _send_remote(node: str, number: int) -> None:
         with (
             socket.create_connection((host or "127.0.0.1", int(port)), _REMOTE_SECONDS) if colon else _connected(node)
         ) as peer:
-            peer.sendall(encode_header(PacketHeader(_REMOTE_SIGNAL, 0, number)))
+            peer.sendall(encode_header(PacketHeader(SIGNAL, 0, number)))
             answer = b""
             while len(answer) < HEADER_BYTES and (more := peer.recv(HEADER_BYTES - len(answer))):
                 answer += more

@@ -2,13 +2,13 @@
 
 import os
 import stat
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from palatine.counters import Segment
 from palatine.errors import ProtocolError
 from palatine_app_server.sharing import spool
+from palatine_app_server.system import own_lines
 from palatine_app_server.uwsgi_module import arguments
 from palatine_app_server.uwsgi_module.seat import Seat
 
@@ -58,7 +58,7 @@ class Spooling:
         try:
             path = self._writer.write(directory, spool.Task(variables, body), priority=priority, at=float(at or 0))
         except (OSError, ValueError) as error:
-            sys.stderr.write(f"[uwsgi-spooler] {error}\n")
+            own_lines.say(f"[uwsgi-spooler] {error}")
             raise ValueError("unable to spool job") from error
         return os.fsencode(path)
 
@@ -67,7 +67,7 @@ class Spooling:
             return self._directories[0]
         if os.path.realpath(wanted) in self._directories:
             return os.path.realpath(wanted)
-        sys.stderr.write(f'[uwsgi-spooler] unable to find spooler "{wanted}"\n')
+        own_lines.say(f'[uwsgi-spooler] unable to find spooler "{wanted}"')
         raise ValueError("unable to spool job")
 
     def _set_frequency(self, seconds: int) -> bool:

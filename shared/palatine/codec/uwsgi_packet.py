@@ -15,6 +15,9 @@ HEADER_BYTES: Final = 4
 WSGI: Final = 0
 WSGI_STRIP_SCRIPT_NAME: Final = 30
 PING: Final = 100
+SIGNAL: Final = 110  # its number is modifier2
+#: The modifier of uWSGI's short answers: modifier2 says whether it was done.
+ANSWER: Final = 255
 
 _HEADER = struct.Struct("<BHB")
 _LENGTH = struct.Struct("<H")

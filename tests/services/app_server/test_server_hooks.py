@@ -216,3 +216,30 @@ def test_verbs_that_uwsgi_has() -> None:
         "print log"
     )
     assert set(uwsgis.split()) <= set(hooks.VERBS)
+
+
+@pytest.mark.parametrize("exempt", [False, True])
+def test_harakiri_counts_while_functions_run_behind_a_request(programs: Runner, exempt: bool) -> None:  # noqa: FBT001
+    app = """
+    import uwsgi
+    def behind():
+        print("behind", flush=True)
+        for _ in range(300):
+            if os.path.exists(os.path.join(HERE, "go")):
+                break
+            time.sleep(0.1)
+        print("done", flush=True)
+    uwsgi.after_req_hook = behind
+    """
+    server = AppServer(programs, "--harakiri", "1", *(["--harakiri-no-arh"] if exempt else []), app=app)
+    (pid,) = server.pids()
+    assert server.get() == b"ok"
+    server.running.wait_for("behind")
+    assert (server.read("cores")[0]["harakiri_deadline_ms"] == 0) is exempt
+    if exempt:
+        (server.home / "go").touch()
+        server.running.wait_for("done")
+        assert server.pids() == [pid]
+    else:
+        server.wait_other_worker(pid)
+        assert "HARAKIRI ON WORKER 1" in server.running.output()

@@ -107,10 +107,10 @@ def test_interfaces_and_flags() -> None:
 @pytest.mark.parametrize(
     ("line", "known"),
     [
-        ("", {0: 0, 30: 30, 100: 100}),
+        ("", {0: 0, 30: 30, 100: 100, 110: 110}),
         ("allowed-modifiers = 0", {0: 0}),
-        ("remap-modifier = 0:5,30:9", {0: 0, 30: 30, 100: 100, 5: 0, 9: 30}),
-        ("remap-modifier = 7:0", {30: 30, 100: 100}),
+        ("remap-modifier = 0:5,30:9", {0: 0, 30: 30, 100: 100, 110: 110, 5: 0, 9: 30}),
+        ("remap-modifier = 7:0", {30: 30, 100: 100, 110: 110}),
         ("allowed-modifiers = 0,30\nremap-modifier = 0:100", {0: 0, 30: 30, 100: 0}),
     ],
 )

@@ -30,7 +30,10 @@ _DIGITS = re.compile(r"[0-9]{1,18}")
 
 
 #: Each of them ten times a request: an enum's members are looked up slowly.
-_WAIT, _SERVE, _CLOSE, _TURN = Next.WAIT, Next.SERVE, Next.CLOSE, Next.TURN
+_WAIT: Final = Next.WAIT
+_SERVE: Final = Next.SERVE
+_CLOSE: Final = Next.CLOSE
+_TURN: Final = Next.TURN
 
 
 class Connection(Sender):

@@ -53,7 +53,9 @@ _OUT_OF_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM
 
 
 #: Several of them a request: an enum's members are looked up slowly.
-_SERVE, _CLOSE, _PING = Next.SERVE, Next.CLOSE, Next.PING
+_SERVE: Final = Next.SERVE
+_CLOSE: Final = Next.CLOSE
+_PING: Final = Next.PING
 
 
 class Reactor:

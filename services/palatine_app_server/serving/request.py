@@ -170,7 +170,7 @@ class Requests:
             return HeadParser(listener.variables)
         return HeadParser(self._wsgi_base | listener.variables)
 
-    def answer(self, core: Core, connection: Connection, now: float) -> bool:
+    def answer(self, core: Core, connection: Connection, now: float) -> bool:  # noqa: C901 - a call is a hundredth of it
         """Call the app and send what it says; whether the connection lives on. The request was complete at `now`."""
         assert connection.head is not None
         _, keep_alive, _, http11 = connection.head
@@ -183,8 +183,11 @@ class Requests:
         method = environ["REQUEST_METHOD"]
         if started_us >= self._date_until:
             self._format_date(started_us // 1_000_000)
-        arguments = connection, core.may_keep, self._date, framed, http11, keep_alive, framed and method == "HEAD"
-        response = Response(*arguments) if self._handler is None else self._handler.respond(*arguments)
+        may_keep, date, head_only = core.may_keep, self._date, framed and method == "HEAD"
+        if self._handler is None:
+            response = Response(connection, may_keep, date, framed, http11, keep_alive, head_only)
+        else:
+            response = self._handler.respond(connection, may_keep, date, framed, http11, keep_alive, head_only)
         core.enter(now, connection, response)
         if ledger.shows_variables:
             ledger.show(connection.environ)

@@ -23,24 +23,18 @@ _STATUS = re.compile(r"([1-9][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?")
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
-_HARMLESS, _LENGTH, _DATE, _CONNECTION, _CODING, _UNKNOWN = range(6)
-#: Headers whose presence changes the framing, and those apps send most, as they are usually spelt; others are looked
-#: up again in lower case.
+_HARMLESS: Final = 0
+_LENGTH: Final = 1
+_DATE: Final = 2
+_CONNECTION: Final = 3
+_CODING: Final = 4
+#: Headers whose presence changes the framing.
 _KINDS: Final = {
-    **dict.fromkeys(
-        (
-            "Cache-Control", "Content-Language", "Content-Type", "Cross-Origin-Opener-Policy", "ETag", "Expires",
-            "Last-Modified", "Location", "Referrer-Policy", "Set-Cookie", "Vary", "X-Content-Type-Options",
-            "X-Frame-Options",
-        ),
-        _HARMLESS,
-    ),
-    "Content-Length": _LENGTH,
     "content-length": _LENGTH,
     "date": _DATE,
     "connection": _CONNECTION,
     "transfer-encoding": _CODING,
-}  # fmt: skip
+}
 #: `HTTP/1.1 ` before the status, the line's CRLF and that of the empty line behind the head.
 _HEAD_OVERHEAD: Final = 13
 
@@ -142,19 +136,15 @@ class Response:
         self.status = _status_code(status)
         self._content_length = -1
         self._has_date = self._close = False
-        # join and no f-string: bytes or numbers are the app's mistake and must not be sent as their repr()
-        text = "\r\n".join([*map(": ".join, headers), ""])
-        count = len(headers)
-        if text.count("\n") != count or text.count("\r") != count or "\0" in text:
-            raise ResponseError("a header holds a line end or NUL")
-        kinds = _KINDS.get
+        text = ""
         for name, value in headers:
-            kind = kinds(name, _UNKNOWN)
+            line, kind = _header(name, value)
+            text += line
             if kind != _HARMLESS:
-                self._note_framing(kind, name, value)
+                self._note_framing(kind, value)
         self._headers = text
         self._status = status
-        self.header_count = count
+        self.header_count = len(headers)
         self.header_bytes = len(status) + len(text) + _HEAD_OVERHEAD
         return self.write
 
@@ -254,9 +244,7 @@ class Response:
             f"the app declared a Content-Length of {self._content_length} and sent {self.body_bytes} bytes"
         )
 
-    def _note_framing(self, kind: int, name: str, value: str) -> None:
-        if kind == _UNKNOWN:
-            kind = _KINDS.get(name.lower(), _HARMLESS)
+    def _note_framing(self, kind: int, value: str) -> None:
         if kind == _LENGTH:
             if not value.isascii() or not value.isdigit():
                 raise ResponseError(f"malformed Content-Length {value!r}")
@@ -305,6 +293,15 @@ def _status_code(status: str) -> int:
     if found is None:
         raise ResponseError(f"malformed status {status!r}")
     return int(found[1])
+
+
+@functools.lru_cache(maxsize=256)
+def _header(name: str, value: str) -> tuple[str, int]:
+    """A header's line and its kind. Apps send most of theirs again and again, and a good one stays good."""
+    line = ": ".join((name, value))  # noqa: FLY002 - bytes or numbers are a mistake, and not to be sent as their repr()
+    if "\n" in line or "\r" in line or "\0" in line:
+        raise ResponseError("a header holds a line end or NUL")
+    return line + "\r\n", _KINDS.get(name.lower(), _HARMLESS)
 
 
 class _Nowhere:

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 from palatine.codec import alarm_grammar
 from palatine.codec.push_grammar import Wish
 from palatine.config import Config
+from palatine.config.commandline import COMMAND_LINE
 from palatine.config.files import read_envdir
 from palatine.config.settings import Settings
 from palatine_app_server.config import (
@@ -264,8 +265,14 @@ def _env(value: str) -> tuple[str, str]:
 
 
 def _module_options(config: Config) -> dict[str, Any]:
-    """`uwsgi.opt` as Python 3 apps know it: bytes, True for a bare flag, the last of repeated options."""
-    return {option.name: option.value.encode() if option.value else True for option in config.options}
+    """`uwsgi.opt` as Python 3 apps know it: bytes, True for a bare flag of the command line; of repeated ones the last.
+
+    A bare key of a file is empty.
+    """
+    return {
+        option.name: True if not option.value and option.origin == COMMAND_LINE else (option.value or "").encode()
+        for option in config.options
+    }
 
 
 def _default_name(config: Config) -> str:

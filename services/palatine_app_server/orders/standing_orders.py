@@ -96,7 +96,7 @@ class StandingOrders(Part):
     # ------------------------------------------------------------------ touched files
 
     def _touched(self, touch: Touch) -> None:
-        say, orders = self._logs.say, self._orders
+        say, orders = self._logs.say_dated, self._orders  # as uWSGI writes these
         path = touch.path
         if touch.order == "reload":
             say(f"*** {path} has been touched... grace them all !!! ***")

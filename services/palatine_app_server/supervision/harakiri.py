@@ -56,17 +56,18 @@ class DeadlineWatch:
                 found.append(" ".join(text.split("\0")[:2]))
         return found
 
-    def announce(self, late: OverdueRequest, pid: int, logs: Logs, *, verbose: bool) -> None:
-        """UWSGI's lines about a worker that is about to be killed."""
+    def announce(self, late: OverdueRequest, pid: int, logs: Logs, *, verbose: bool, attempt: int = 1) -> None:
+        """UWSGI's lines about a worker that is about to be killed, or to be told of it: its second `attempt` then."""
         method, uri, _host, peer = (self.activity(late).split("\0") + [""] * 4)[:4]
         say, worker = logs.say_dated, late.worker
-        say(f"*** HARAKIRI ON WORKER {worker} (pid: {pid}, try: 1, graceful: yes) ***")
+        graceful = "yes" if attempt == 1 else "no"
+        say(f"*** HARAKIRI ON WORKER {worker} (pid: {pid}, try: {attempt}, graceful: {graceful}) ***")
         say(f"HARAKIRI !!! worker {worker} status !!!")
         say(f"HARAKIRI [core {late.core}] {peer} - {method} {uri} since {late.started}")
         for name in ("syscall", "wchan") if verbose else ():
             say(f"HARAKIRI: -- {name}> {_proc_line(pid, name)}")
         say(f"HARAKIRI !!! end of worker {worker} status !!!")
-        logs.say(f"HARAKIRI triggered by worker {worker} core {late.core} !!!")
+        say(f"HARAKIRI triggered by worker {worker} core {late.core} !!!")
 
     def next_deadline(self, now: float) -> float | None:
         """When the next armed request will be overdue; those that are already are known."""

@@ -4,6 +4,7 @@ Remembers of each overdue request only when it was seen first; the kill itself i
 """
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 
 from palatine_app_server.config.process_settings import HarakiriSettings
@@ -14,11 +15,14 @@ from palatine_app_server.supervision.worker_policy import Life, Phase
 
 
 class HarakiriGate:
-    """Of one instance; `queue` is how many connections wait."""
+    """Of one instance; `queue` is how many connections wait, `count` hears of each worker with a harakiri."""
 
-    def __init__(self, watch: DeadlineWatch, queue: Callable[[], int], logs: Logs) -> None:
+    def __init__(
+        self, watch: DeadlineWatch, queue: Callable[[], int], count: Callable[[int], None], logs: Logs
+    ) -> None:
         self._watch = watch
         self._queue = queue
+        self._count = count
         self._logs = logs
         self._say = logs.say
         self._apps_too = False
@@ -38,7 +42,8 @@ class HarakiriGate:
             for life in at_work:
                 ours = life.worker == late.worker and life.generation & 1 == late.bank
                 if ours and self.opens(settings.process.harakiri, late, life.pid, now):
-                    self._watch.announce(late, life.pid, self._logs, verbose=settings.process.harakiri.verbose)
+                    warned = bool(settings.process.harakiri.graceful_seconds)
+                    self._announce(settings.process.harakiri, late, life.pid, 1 + warned)
                     yield life, min(late.grace, float(settings.mercy_seconds))
 
     def opens(self, settings: HarakiriSettings, late: OverdueRequest, pid: int, now: float) -> bool:
@@ -55,10 +60,16 @@ class HarakiriGate:
             return True
         if key not in self._warned:
             self._warned[key] = now + settings.graceful_seconds
+            self._announce(settings, late, pid, 1)
             text = f"graceful termination attempt on worker {late.worker} with signal {settings.graceful_signal}"
-            self._say(f"HARAKIRI: {text}. Next harakiri: {settings.graceful_seconds}")
+            self._logs.say_dated(f"HARAKIRI: {text}. Next harakiri: {int(time.time()) + settings.graceful_seconds}")
             os.kill(pid, settings.graceful_signal)
         return now >= self._warned[key]
+
+    def _announce(self, settings: HarakiriSettings, late: OverdueRequest, pid: int, attempt: int) -> None:
+        if attempt == 1:  # one event, however often it is tried
+            self._count(late.worker)
+        self._watch.announce(late, pid, self._logs, verbose=settings.verbose, attempt=attempt)
 
     def forget(self, pid: int) -> None:
         """A worker has ended."""

@@ -42,7 +42,7 @@ from palatine_app_server.supervision.tally import Tally
 from palatine_app_server.supervision.workforce import Workforce
 from palatine_app_server.system import background, instance, linux, sockets, titles
 from palatine_app_server.system.instance import Place
-from palatine_app_server.system.loop import Loop
+from palatine_app_server.system.loop import MEANINGLESS, Loop
 from palatine_app_server.system.part import Part
 
 #: uWSGI's check-interval: listen queues, backlog alarms and loyalty are looked at this often.
@@ -220,7 +220,7 @@ class Master:
                 signal.SIGUSR1: self._orders.dump,
                 signal.SIGTSTP: self._orders.pause,
             },
-            ignored=(signal.SIGUSR2, signal.SIGALRM, signal.SIGTTIN, signal.SIGTTOU, signal.SIGWINCH, signal.SIGURG),
+            ignored=MEANINGLESS,
         )
         self._hearing.watch(self._loop)
         self._takers.watch()

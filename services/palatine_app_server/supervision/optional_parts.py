@@ -59,7 +59,7 @@ def chosen(
     if aides:
 
         def reload_aides(touch: Touch) -> None:
-            logs.say(f"*** {touch.path} has been touched... reloading {touch.order}s !!! ***")
+            logs.say_dated(f"*** {touch.path} has been touched... reloading {touch.order}s !!! ***")
             crew.reload(touch.order)
 
         yield Touches(aides, reload_aides, logs.say)

@@ -61,8 +61,8 @@ class Workforce:
         self._unborn: dict[int, tuple[int, int]] = {}  # pids of workers that have not said a word yet
         self._watch = DeadlineWatch(segment, settings.processes, settings.threads)
         self._tally = tally
-        self.harakiri = HarakiriGate(self._watch, lambda: tally.value("listen_queue"), logs)
         self.slots = Slots(segment, settings.threads)
+        self.harakiri = HarakiriGate(self._watch, lambda: tally.value("listen_queue"), self.slots.harakiri, logs)
         self._respawn = ZygoteRespawn()
         self._why = ""  # the last zygote that failed to load said so
         self._how = How.TOGETHER
@@ -143,7 +143,6 @@ class Workforce:
         if not self.stopping and self._respawn.take(now):
             self._start_zygote(self.reload.serving)
         for late, grace in self.harakiri.due_workers(self._settings, list(self._lives.values()), now):
-            self.slots.harakiri(late.worker)
             self._life_event((late.generation, late.worker), worker_policy.Overdue(grace))
         for key, life in list(self._lives.items()):
             if life.phase is Phase.CONDEMNED and not self._watch.siblings_busy(key[1], key[0] & 1, now):
@@ -355,7 +354,7 @@ class Workforce:
             return
         leaving = self._lives[key].last
         respawned = not leaving and self.slots.spawned(key[1], key[0], pid)
-        if respawned and key[0] == self.reload.serving:
+        if respawned and self.reload.serving in {0, key[0]}:  # 0: the others of the first have not all come yet
             self._logs.say(f"Respawned uWSGI worker {key[1]} (new pid: {pid})")
         else:
             self._logs.say(f"spawned uWSGI worker {key[1]} (pid: {pid}, cores: {self._settings.threads})")

@@ -9,6 +9,11 @@ from typing import Final
 
 #: Returned by a callback that leaves nobody else anything to do: the turn goes on waiting.
 QUIET: Final = object()
+#: Signals that end or stop a process by default and mean nothing to a master: a stray one must not.
+MEANINGLESS: Final = (
+    signal.SIGUSR2, signal.SIGALRM, signal.SIGTTIN, signal.SIGTTOU, signal.SIGWINCH, signal.SIGURG,
+    signal.SIGVTALRM, signal.SIGPROF, signal.SIGIO, signal.SIGPWR,
+)  # fmt: skip
 
 
 class Loop:

@@ -6,7 +6,7 @@ import pytest
 
 from palatine import config
 from palatine.errors import ConfigError
-from palatine_app_server.config import feature_settings
+from palatine_app_server.config import feature_settings, settings
 from palatine_app_server.config.feature_settings import AreaSettings, CacheSettings, CronJob, Features, QueueSettings
 from palatine_app_server.scheduling.schedule_policy import CronTime, Timer
 from palatine_app_server.sharing import stores
@@ -122,3 +122,12 @@ def test_a_store_that_does_not_fit_may_be_thrown_away(tmp_path: Path) -> None:
         stores.make(read("--cache2", words), str(tmp_path), tmp_path / "lock")
     made = stores.make(read("--cache2", f"{words},store_delete=1"), str(tmp_path), tmp_path / "lock")
     made.caches[0][1].release_in_child()
+
+
+def test_the_modules_options_are_what_apps_know(tmp_path: Path) -> None:
+    """As in uWSGI: a bare flag of the command line is True, a bare key of a file is empty."""
+    (tmp_path / "a.ini").write_text("[uwsgi]\nbare\nempty =\nfull = x\nthreads = 2\nthreads = 3\n")
+    words = ("--ini", "a.ini", "--disable-logging", "--http-socket", "127.0.0.1:0")
+    options = settings.read(config.load(words, {}, cwd=str(tmp_path))).options
+    assert (options["bare"], options["empty"], options["full"], options["threads"]) == (b"", b"", b"x", b"3")
+    assert options["disable-logging"] is True

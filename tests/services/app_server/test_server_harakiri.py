@@ -33,7 +33,7 @@ def test_an_overdue_request_is_answered_and_its_worker_replaced(programs: Runner
         rf"{dated}HARAKIRI !!! worker 1 status !!!",
         rf"{dated}HARAKIRI \[core 0\] 127\.0\.0\.1 - GET /wait/never\?x=1 since \d+",
         rf"{dated}HARAKIRI !!! end of worker 1 status !!!",
-        r"HARAKIRI triggered by worker 1 core 0 !!!",
+        rf"{dated}HARAKIRI triggered by worker 1 core 0 !!!",
         rf"DAMN ! worker 1 \(pid: {old}\) died, .* :\( trying respawn \.\.\.",
         r"Respawned uWSGI worker 1 \(new pid: \d+\)",
     ):
@@ -189,5 +189,10 @@ def test_a_graceful_signal_comes_first(programs: Runner) -> None:
         assert client.response()[0].startswith(b"HTTP/1.1 504 ")
     server.wait_other_worker(old)
     output = server.running.output()
-    assert "HARAKIRI: graceful termination attempt on worker 1 with signal 14. Next harakiri: 1" in output
+    assert re.search(
+        r" - HARAKIRI: graceful termination attempt on worker 1 with signal 14. Next harakiri: [0-9]{10}\n", output
+    )
+    assert f"*** HARAKIRI ON WORKER 1 (pid: {old}, try: 1, graceful: yes) ***" in output
+    assert f"*** HARAKIRI ON WORKER 1 (pid: {old}, try: 2, graceful: no) ***" in output
+    assert server.read("slots")[0]["harakiri_count"] == 1
     assert "a last word" in output

@@ -211,7 +211,10 @@ def test_pause_and_resume(programs: Runner) -> None:
     assert server.running.stop(signal.SIGTERM) == 0
 
 
-IGNORED = (signal.SIGUSR2, signal.SIGALRM, signal.SIGTTIN, signal.SIGTTOU, signal.SIGWINCH, signal.SIGURG)
+IGNORED = (
+    signal.SIGUSR2, signal.SIGALRM, signal.SIGTTIN, signal.SIGTTOU, signal.SIGWINCH, signal.SIGURG,
+    signal.SIGVTALRM, signal.SIGPROF, signal.SIGIO, signal.SIGPWR,
+)  # fmt: skip
 
 
 def test_signals_that_are_no_orders_do_nothing(programs: Runner) -> None:

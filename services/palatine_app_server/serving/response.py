@@ -20,6 +20,7 @@ ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
 Piece = bytes | bytearray | memoryview
 
 _STATUS = re.compile(r"([1-9][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?")
+_LENGTH_LINE = re.compile(r"^content-length: [^\r]*\r\n", re.IGNORECASE | re.MULTILINE)
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -142,7 +143,8 @@ class Response:
             text += line
             if kind != _HARMLESS:
                 self._note_framing(kind, value)
-        self._headers = text
+        wrong = self._content_length >= 0 and (self.status == 204 or self.status < 200)  # RFC 9110 8.6
+        self._headers = _LENGTH_LINE.sub("", text) if wrong else text
         self._status = status
         self.header_count = len(headers)
         self.header_bytes = len(status) + len(text) + _HEAD_OVERHEAD

@@ -6,10 +6,15 @@ Made before a generation forks its workers, so that all of them know the same se
 import functools
 import os
 import ssl
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 from palatine.errors import ConfigError
 from palatine_app_server.config.tls_settings import NamedCertificate, TlsExtras, TlsSettings
+from palatine_app_server.system import own_lines
+
+_LONGEST_NAME: Final = 255
 
 
 class ServedContext(ssl.SSLContext):
@@ -27,9 +32,25 @@ def contexts(wanted: Sequence[TlsSettings]) -> Mapping[str, ssl.SSLContext]:
         context.exports, context.verbose = settings.extras.export_certificate, settings.extras.verbose
         _fill(context, settings, f"https {settings.address}")
         if settings.extras.names or settings.extras.directory:
+            _say_odd_names_in_a_line()
             context.sni_callback = functools.partial(_choose, _by_name(settings.extras, settings.client_ca))
         made[settings.address] = context
     return made
+
+
+def _say_odd_names_in_a_line() -> None:
+    """A name that is no ASCII is refused by Python's `ssl`, by an alert; what it has to say of that is a traceback."""
+    before = sys.unraisablehook
+    if not (isinstance(before, functools.partial) and before.func is _say_in_a_line):
+        sys.unraisablehook = functools.partial(_say_in_a_line, before)
+
+
+def _say_in_a_line(before: Callable[[Any], object], unraisable: Any) -> None:
+    error = unraisable.exc_value
+    if isinstance(error, UnicodeDecodeError) and isinstance(unraisable.object, bytes):
+        own_lines.say(f"[uwsgi-https] a client asked for a name that is none: {unraisable.object[:_LONGEST_NAME]!r}")
+    else:
+        before(unraisable)
 
 
 def _fill(context: ssl.SSLContext, settings: TlsSettings, what: str) -> None:

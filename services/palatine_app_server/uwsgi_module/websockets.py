@@ -18,6 +18,8 @@ from palatine_app_server.serving.request import Core, log
 
 _KEY: Final = re.compile(r"[A-Za-z0-9+/]{22}==")
 _WORD: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
+#: Of one call that does not wait: the pieces of a long message.
+_MOST_READS: Final = 16
 _STATUS: Final = "101 Web Socket Protocol Handshake"
 
 
@@ -34,15 +36,23 @@ class Websocket:
         self._closed = False
 
     def receive(self, *, wait: bool) -> bytes:
-        """The next message; b"" where there is none and `wait` is not set. OSError once the connection is over."""
+        """The next message; b"" where there is none and `wait` is not set. OSError once the connection is over.
+
+        Who does not wait is not kept by a client that only pings: behind a control frame no more is read.
+        """
+        controls, reads = 0, 0
         try:
             while not self._closed:
                 message = self._decoder.next()
                 if message is not None:
                     if self._is_data(message):
                         return message.data
+                    controls += 1
                     continue
                 self._keep_up()
+                if not wait and (controls or reads >= _MOST_READS):
+                    return b""
+                reads += 1
                 if not self._read(wait=wait) and not wait:
                     return b""
         except WebsocketError as error:

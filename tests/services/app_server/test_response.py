@@ -128,6 +128,12 @@ def test_responses_that_have_no_body(status: str, result: list[bytes] | None) ->
     assert found == (f"HTTP/1.1 {status}", ['ETag: "x"'], b"", True)
 
 
+@pytest.mark.parametrize("status", ["204 No Content", "199 Odd"])
+def test_a_length_of_no_body_is_not_told(status: str) -> None:
+    own = [("A", "content-length: 1"), ("content-Length", "12"), ("ETag", '"x"')]
+    assert sent([], own, status)[1:] == (["A: content-length: 1", 'ETag: "x"'], b"", True)
+
+
 def test_a_304_may_say_how_long_the_body_would_be() -> None:
     assert sent([], [("Content-Length", "12")], "304 Not Modified")[1:] == (["Content-Length: 12"], b"", True)
 

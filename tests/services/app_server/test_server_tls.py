@@ -6,6 +6,7 @@ import signal
 import socket
 import ssl
 
+import pytest
 from cryptography import x509
 
 from certificates import Authority
@@ -115,6 +116,26 @@ def test_client_certificates(programs: Runner) -> None:
     assert unknown.returncode != 0  # what curl says depends on whether it has asked already when it is refused
     assert not unknown.stdout
     secure.server.running.wait_for("[uwsgi-https] client 127.0.0.1: ")
+
+
+def test_a_name_that_is_none_is_refused_in_a_line(programs: Runner) -> None:
+    ours = f"{programs.directory}/server.pem,{programs.directory}/server.key"
+    secure = Secure(programs, "--sni", f"named.example {ours}")
+    hello, answer = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = secure.context().wrap_bio(answer, hello, server_hostname="aaaa.example")
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    with socket.create_connection(("127.0.0.1", secure.port), 30) as raw:
+        raw.sendall(hello.read().replace(b"aaaa", b"\xff\xfe\n1"))
+        answer.write(raw.recv(65536))
+        with pytest.raises(ssl.SSLError, match="ALERT"):
+            client.do_handshake()
+        assert raw.recv(65536) == b""
+    assert secure.curl("/") == "ok"
+    output = secure.server.running.wait_for("[uwsgi-https] a client asked for a name that is none: ")
+    assert r"none: b'\xff\xfe\n1.example'" in output
+    assert "Traceback" not in output
+    assert "Exception ignored" not in output
 
 
 def test_certificates_by_name_and_old_versions(programs: Runner) -> None:

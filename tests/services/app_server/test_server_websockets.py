@@ -220,6 +220,37 @@ def test_what_is_refused_and_who_does_not_answer(programs: Runner) -> None:
 
 
 @pytest.mark.interop
+def test_a_flood_of_pings_does_not_keep_who_does_not_wait(programs: Runner) -> None:
+    """The client pings as long as the app reads: it gets control back all the same, and then what was sent behind."""
+    app = """
+    import uwsgi
+    def application(environ, start_response):
+        if environ["PATH_INFO"] != "/nb":
+            start_response("200 OK", [])
+            return [b"ok"]
+        uwsgi.websocket_handshake()
+        asked, got = 0, b""
+        while not got:
+            uwsgi.wait_fd_read(uwsgi.connection_fd(), 30)
+            uwsgi.suspend()
+            got = uwsgi.websocket_recv_nb()
+            asked += 1
+        uwsgi.websocket_send("%d %s" % (asked, got.decode()))
+        return []
+    """
+    server = AppServer(programs, app=app)
+    masked = b"\x80\0\0\0\0"
+    with server.connect() as client:
+        good = request(f"Sec-WebSocket-Key: {KEY}", "Sec-WebSocket-Version: 13")
+        client.send(good.replace(b"/socket", b"/nb"))
+        client.until(b"\r\n\r\n")
+        client.send((b"\x89" + masked) * 50_000 + b"\x81\x83\0\0\0\0end")
+        received = client.until(b" end")
+        assert received.count(b"\x8a\x00") >= 50_000
+        asked = int(received.rpartition(b"\x81")[2][1:].split()[0])
+        assert asked >= 300_000 // 65536, "it came back before it had read all of them"
+
+
 def test_a_browser(programs: Runner) -> None:
     server = AppServer(programs, app=APP)
     host, port = server.address()

@@ -10,6 +10,9 @@ answers to; ratios are medians of the pairs of each round. Loads:
     kept      16 connections that stay open, one small GET again and again
     closed    a connection per request
     browser   as kept, with a browser's headers and another path, cookie and request id in each request
+    one       as kept, on one connection: uWSGI's http11-socket serves but one at a time, and its other fifteen wait
+    paced     as closed, at a rate all of them can keep (`--rate`), one after the other: latencies are counted from the
+              moment a request was due, so that they can be compared
 """
 
 import argparse
@@ -17,6 +20,7 @@ import contextlib
 import http.client
 import os
 import re
+import socket
 import statistics
 import subprocess
 import sys
@@ -62,7 +66,7 @@ class Server(NamedTuple):
     label: str
     program: str
     command: Callable[[str, bool], list[str]]
-    loads: tuple[str, ...] = ("kept", "closed", "browser")
+    loads: tuple[str, ...] = ("kept", "closed", "browser", "one", "paced")
     logs: bool = True
 
 
@@ -90,14 +94,15 @@ def servers(peers: Path, uwsgi: str) -> list[Server]:
         Server("palatine", sys.executable, lambda at, log: [*ours, "--http-socket", at, *([] if log else quiet)]),
         Server(
             "uwsgi http11", uwsgi, lambda at, log: [*theirs, "--http11-socket", at, *([] if log else quiet)],
-            ("kept", "browser"),
+            ("kept", "browser", "one"),
         ),
         Server(
-            "uwsgi http", uwsgi, lambda at, log: [*theirs, "--http-socket", at, *([] if log else quiet)], ("closed",),
+            "uwsgi http", uwsgi, lambda at, log: [*theirs, "--http-socket", at, *([] if log else quiet)],
+            ("closed", "paced"),
         ),
         Server(
             "gunicorn sync", python,
-            lambda at, log: [*gunicorn, "-b", at, *(["--access-logfile", "-"] if log else [])], ("closed",),
+            lambda at, log: [*gunicorn, "-b", at, *(["--access-logfile", "-"] if log else [])], ("closed", "paced"),
         ),
         Server(
             "gunicorn gthread", python,
@@ -148,11 +153,16 @@ def pss(leader: int) -> dict[int, int]:
     return found
 
 
-def measure(leader: int, address: str, load: str, seconds: int, script: Path) -> Figures:
-    """Let wrk at one server."""
-    words = ["taskset", "-c", "0", "wrk", "--latency", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s"]
-    words += {"kept": [], "closed": ["-H", "Connection: close"], "browser": ["-s", str(script)]}[load]
+def measure(leader: int, address: str, load: str, options: argparse.Namespace, script: Path) -> Figures:
+    """Let wrk, or the paced client, at one server."""
     before = on_cpu(leader)
+    if load == "paced":
+        times_ms = paced(address, options.rate, options.seconds)
+        cuts = statistics.quantiles(times_ms, n=100)
+        return Figures((on_cpu(leader) - before) / len(times_ms) / 1000, cuts[49], cuts[98])
+    connections = 1 if load == "one" else CONNECTIONS
+    words = ["taskset", "-c", "0", "wrk", "--latency", "-t1", f"-c{connections}", f"-d{options.seconds}s"]
+    words += {"closed": ["-H", "Connection: close"], "browser": ["-s", str(script)]}.get(load, [])
     said = subprocess.run([*words, f"http://{address}/"], capture_output=True, text=True, check=True).stdout
     spent = on_cpu(leader) - before
     requests = int(re.search(r"(\d+) requests in", said)[1])  # type: ignore[index]  # or it is no figure
@@ -160,6 +170,31 @@ def measure(leader: int, address: str, load: str, seconds: int, script: Path) ->
         share: float(value) * _UNITS[unit] for share, value, unit in re.findall(r"(50|99)%\s+([0-9.]+)([mu]?s)", said)
     }
     return Figures(spent / max(requests, 1) / 1000, times["50"], times["99"])
+
+
+def paced(address: str, rate: int, seconds: int) -> list[float]:
+    """A request on a connection of its own `rate` times a second: milliseconds from when each was due to its end."""
+    host, _, port = address.partition(":")
+    request = f"GET / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n".encode()
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {0})  # wrk's
+    found = []
+    began = time.monotonic()
+    try:
+        for number in range(rate * seconds):
+            due = began + number / rate
+            while time.monotonic() < due:  # sleep() wakes up too late by as much as a request takes
+                pass
+            with socket.create_connection((host, int(port)), timeout=10) as connection:
+                connection.sendall(request)
+                answer = b""
+                while piece := connection.recv(4096):
+                    answer += piece
+            assert answer.startswith(b"HTTP/1.1 200 "), answer
+            found.append((time.monotonic() - due) * 1000)
+    finally:
+        os.sched_setaffinity(0, cores)
+    return found
 
 
 def first_answer(address: str, running: Running, began: float) -> float:
@@ -213,7 +248,7 @@ def compare(started: dict[str, tuple[Server, int, str]], load: str, options: arg
     for _ in range(options.rounds):
         for label, (server, leader, address) in started.items():
             if load in server.loads:
-                figures.setdefault(label, []).append(measure(leader, address, load, options.seconds, script))
+                figures.setdefault(label, []).append(measure(leader, address, load, options, script))
     for label, found in figures.items():
         ratios = [ours.cpu / theirs.cpu for ours, theirs in zip(figures["palatine"], found, strict=True)]
         print(
@@ -238,7 +273,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=2)
     parser.add_argument("--only", default="", help="labels that begin so, comma between; palatine is always there")
-    parser.add_argument("--loads", default="kept,closed,browser")
+    parser.add_argument("--loads", default="kept,closed,browser,one,paced")
+    parser.add_argument("--rate", type=int, default=1000, help="requests a second of the load `paced`")
     parser.add_argument("--peers", type=Path, default=Path(tempfile.gettempdir()) / "palatine-bench-peers")
     options = parser.parse_args()
     uwsgi = os.environ.get("PALATINE_BENCH_UWSGI", "uwsgi")

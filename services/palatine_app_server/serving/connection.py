@@ -15,6 +15,7 @@ from palatine.codec.http_chunked import ChunkedDecoder
 from palatine.codec.http_head import Head, HeadError, HeadParser
 from palatine.errors import ProtocolError
 from palatine_app_server.serving.clients import READ_BYTES, Limits, Listener, Next
+from palatine_app_server.serving.file_parts import unnamed_file
 from palatine_app_server.serving.sending import Sender
 
 #: After a refusal what the client still sends is read and dropped this long: closing at once would reset the
@@ -133,6 +134,8 @@ class Connection(Sender):
 
     def following(self) -> Next:
         """What to do after a response on a connection that is kept."""
+        if self.taken:
+            self.retake()
         if self.unsent is not None:
             self.deadline = time.monotonic() + self._limits.write_seconds
             return _WAIT
@@ -143,6 +146,8 @@ class Connection(Sender):
 
     def ending(self) -> Next:
         """What to do after the last response: close, once the client has all of it."""
+        if self.taken:
+            self.retake()
         if self.unsent is None:
             if self._decoder is None or self._decoder.done:
                 return _CLOSE
@@ -154,7 +159,7 @@ class Connection(Sender):
 
     def flush(self, now: float) -> Next:
         """Send of `unsent` what the client takes now; ClientGoneError."""
-        if self._pass_on():
+        if self.pass_on():
             self.deadline = now + (self._limits.write_seconds if self.unsent else self._limits.idle_seconds)
         if self.unsent is not None:
             return Next.WAIT
@@ -337,14 +342,3 @@ class Connection(Sender):
         assert self.body is not None
         self.body.seek(0)
         return Next.SERVE
-
-
-def unnamed_file() -> IO[bytes]:
-    """A file in `$TMPDIR`, else /tmp, that no name leads to (open(2), O_TMPFILE)."""
-    directory = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - without a name there is nothing to guess
-    try:
-        return open(os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600), "w+b")
-    except OSError:  # no such directory, or a file system that does not know it: tempfile finds another
-        from tempfile import TemporaryFile  # a third of a megabyte, for the few
-
-        return TemporaryFile()

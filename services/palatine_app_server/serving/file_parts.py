@@ -5,7 +5,7 @@ What a client has not taken is an `UnsentFile` of its connection; it holds a des
 
 import os
 import stat
-from typing import Any, Final, NamedTuple, Protocol
+from typing import IO, Any, Final, NamedTuple, Protocol
 
 #: Sent in one go: a client on a fast line gets its turn again after the others had theirs.
 BURST_BYTES: Final = 1024 * 1024
@@ -92,3 +92,14 @@ def part_of(file: Any) -> FilePart | None:
     if not stat.S_ISREG(status.st_mode) or not isinstance(start, int):
         return None
     return FilePart(fd, start, max(0, status.st_size - start))
+
+
+def unnamed_file() -> IO[bytes]:
+    """A file in `$TMPDIR`, else /tmp, that no name leads to (open(2), O_TMPFILE)."""
+    directory = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - without a name there is nothing to guess
+    try:
+        return open(os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600), "w+b")
+    except OSError:  # no such directory, or a file system that does not know it: tempfile finds another
+        from tempfile import TemporaryFile  # a third of a megabyte, for the few
+
+        return TemporaryFile()

@@ -23,6 +23,7 @@ from palatine.codec.http_head import HeadError
 from palatine_app_server.serving import connection_kinds
 from palatine_app_server.serving.clients import Limits, Listener, Next
 from palatine_app_server.serving.connection import Connection
+from palatine_app_server.serving.drainer import Drainer
 from palatine_app_server.serving.request import Core, Requests, log
 from palatine_app_server.system.last_words import print_exc
 
@@ -95,6 +96,7 @@ class Reactor:
         self._pace = TICK_SECONDS
         self._next_tick = 0.0
         self._door_lock = threading.Lock()
+        self._drainer = Drainer(limits.write_seconds)
 
     def watch(self, fd: int) -> None:
         """Have `hear` called whenever `fd` is readable."""
@@ -179,7 +181,9 @@ class Reactor:
         peer = address[0] if isinstance(address, tuple) else "0.0.0.0"  # uWSGI's word for clients of a UNIX socket
         heads = self._heads[listener.fd]
         make = self._kinds[listener.fd]
-        self._attend(core, make(fd, peer, listener, self._limits, now, heads), now)
+        connection = make(fd, peer, listener, self._limits, now, heads)
+        connection.drainer = self._drainer
+        self._attend(core, connection, now)
 
     def _attend(self, core: Core, connection: Connection, now: float) -> None:
         """Read from a connection and serve every request that is complete; then park or close it."""
@@ -258,6 +262,8 @@ class Reactor:
         """Close it; where the client still owed something of a body, the log and a counter say so."""
         if _log_shortfall(connection, what, why):
             core.ledger.count(core.ledger.read_errors)
+        if connection.unsent is not None:
+            core.ledger.count(core.ledger.write_errors)
         self._close(connection)
 
     def _refuse(self, connection: Connection, error: HeadError, now: float) -> None:

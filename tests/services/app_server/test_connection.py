@@ -1,16 +1,20 @@
 """A connection as a state machine: its clocks, its limits, and what it does with a client that does not read."""
 
+import errno
 import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from palatine.codec.http_head import HeadError
+from palatine_app_server.serving import build, overflow, sending
 from palatine_app_server.serving.clients import ClientGoneError, Limits, Listener, Next
-from palatine_app_server.serving.connection import LINGER_SECONDS, Connection, unnamed_file
-from palatine_app_server.serving.sending import UNSENT_BYTES
+from palatine_app_server.serving.connection import LINGER_SECONDS, Connection
+from palatine_app_server.serving.file_parts import unnamed_file
+from palatine_app_server.serving.overflow import MEMORY_BYTES
 
 LIMITS = Limits(
     head_bytes=200, body_bytes=0, body_memory_bytes=10, read_seconds=4.0, write_seconds=0.2, idle_seconds=30.0
@@ -165,10 +169,23 @@ def test_what_was_pipelined_behind_a_slow_response_is_served_after_it(line: Line
     assert step is Next.SERVE
 
 
-def test_only_so_much_waits_in_memory(line: Line) -> None:
+@pytest.mark.skipif(build.compiled(), reason="what is compiled does not ask whether a constant was replaced")
+def test_only_so_much_is_kept(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rest is sent while the thread waits, and a client that takes nothing is given up."""
+    monkeypatch.setattr(sending, "KEPT_BYTES", MEMORY_BYTES + 500_000)
     with pytest.raises(ClientGoneError, match="does not read"):
-        line.connection.send_last(b"x" * (UNSENT_BYTES + 1_000_000))
+        line.connection.send_last(b"x" * (MEMORY_BYTES + 1_000_000))
+    assert line.connection.unsent is None
+
+
+@pytest.mark.skipif(build.compiled(), reason="what is compiled does not ask whether a function was replaced")
+def test_where_a_file_has_no_room_the_thread_waits(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(overflow, "unnamed_file", full)
+    with pytest.raises(ClientGoneError, match="does not read"):
+        line.connection.send_last(b"x" * (MEMORY_BYTES + 1_000_000))
     assert line.connection.unsent is None
 
 

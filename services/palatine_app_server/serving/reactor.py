@@ -203,9 +203,9 @@ class Reactor:
         except HeadError as error:
             self._refuse(connection, error, now)
             return
-        except OSError as error:
+        except OSError as gone:  # a name of its own: what mypyc makes of a second `error` is a TypeError
             core.ledger.count(core.ledger.read_errors)
-            _log_shortfall(connection, "Error", error.strerror)
+            _log_shortfall(connection, "Error", gone.strerror)
             self._close(connection)
             return
         except Exception:

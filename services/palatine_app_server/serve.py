@@ -10,10 +10,11 @@ from functools import partial
 from typing import Final, NoReturn
 
 from palatine import config, exits
-from palatine.codec import emperor_pipe
+from palatine.codec import emperor_pipe, segment
 from palatine.config.effects import NOT_YET, REFUSED
 from palatine.config.show import resolved, show
 from palatine.errors import ConfigError, PalatineError
+from palatine.schema import INSTANCE
 from palatine_app_server import commands
 from palatine_app_server.config import settings, socket_settings
 from palatine_app_server.config.socket_settings import SocketWish
@@ -81,6 +82,7 @@ def rehearse() -> None:
     read = config.load(("--master", "--module", "app", "--http-socket", ":0", "--strict"), {}, cwd="/")
     _without_effect(read)
     settings.read(read)
+    segment.encode_head(segment.plan(INSTANCE, {}), {}, uuid=bytes(16), boot_id=bytes(16), created=0)
 
 
 def _serve(words: Words, read: config.Config) -> int:

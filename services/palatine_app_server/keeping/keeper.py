@@ -17,6 +17,7 @@ needs its address.
 Signals: TERM leaves once the last vassal is gone (a supervisor sends it to a whole cgroup), the rest is ignored.
 """
 
+import codecs
 import contextlib
 import ctypes
 import gc
@@ -304,8 +305,8 @@ def main(argv: Sequence[str] | None = None, serve: Serve = serve_app) -> int:
 
 def _warm(serve: Serve) -> None:
     """Load what every vassal needs before the first fork, and keep the collector's hands off the shared pages."""
-    for codec in ("ascii", "idna", "latin_1"):  # loaded on first use, when another uid may not be able to read them
-        importlib.import_module(f"encodings.{codec}")
+    for codec in ("ascii", "idna", "latin-1"):  # loaded on first use, when another uid may not be able to read them
+        codecs.lookup(codec)
     if serve is serve_app:
         importlib.import_module("palatine_app_server.serve").rehearse()
     gc.collect()

@@ -29,6 +29,8 @@ IN_IGNORED: Final = 0x8000
 _INOTIFY_EVENT: Final = struct.Struct("iIII")
 _INOTIFY_BYTES: Final = 16384
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+#: Made once: each CDLL makes a class of its own.
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
 
 def become_subreaper() -> None:
@@ -122,14 +124,14 @@ def shares_of(pid: int) -> tuple[int, int]:
 
 
 def _prctl(option: int, value: int) -> None:
-    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0):
+    if _LIBC.prctl(option, value, 0, 0, 0):
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
 
 
 def inotify() -> int:
     """A descriptor that becomes readable when something watched changes; OSError beyond the user's limit of them."""
-    fd: int = _libc().inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+    fd: int = _LIBC.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
     if fd < 0:
         code = ctypes.get_errno()
         raise OSError(code, f"inotify_init1: {os.strerror(code)}")
@@ -138,13 +140,13 @@ def inotify() -> int:
 
 def watch(fd: int, path: str, mask: int) -> int:
     """Watch `path` for the events of `mask`; the watch's number, -1 where there is no such path."""
-    number: int = _libc().inotify_add_watch(fd, os.fsencode(path), mask)
+    number: int = _LIBC.inotify_add_watch(fd, os.fsencode(path), mask)
     return number
 
 
 def unwatch(fd: int, number: int) -> None:
     """Watch no longer."""
-    _libc().inotify_rm_watch(fd, number)
+    _LIBC.inotify_rm_watch(fd, number)
 
 
 def drain(fd: int) -> list[tuple[int, int, bytes]]:
@@ -159,7 +161,3 @@ def drain(fd: int) -> list[tuple[int, int, bytes]]:
         at += _INOTIFY_EVENT.size + length
         events.append((number, mask, data[at - length : at].rstrip(b"\0")))
     return events
-
-
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)

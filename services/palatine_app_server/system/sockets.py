@@ -304,7 +304,7 @@ def systemd_sockets(environ: Mapping[str, str], pid: int) -> list[int]:
 
 
 def _allowed_backlog(backlog: int) -> int:
-    with open("/proc/sys/net/core/somaxconn", encoding="ascii") as file:
+    with open("/proc/sys/net/core/somaxconn", "rb", buffering=0) as file:
         limit = int(file.read())
     if backlog > limit:
         raise ConfigError(f"Listen queue size is greater than the system max net.core.somaxconn ({limit}).")

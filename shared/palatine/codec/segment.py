@@ -20,6 +20,7 @@ to the sequence, so whatever moment it is killed at, one copy is whole. The mark
 (high half) of the text: a reader that raced two writes sees that they disagree and looks again.
 """
 
+import functools
 import json
 import struct
 import zlib
@@ -144,11 +145,8 @@ def encode_head(layout: Layout, labels: Mapping[str, Any], *, uuid: bytes, boot_
 
     ValueError or TypeError for labels JSON cannot say.
     """
-    schema = json.dumps(
-        {"labels": labels, "tables": [_described(placed) for placed in layout.tables]},
-        separators=(",", ":"),
-        allow_nan=False,
-    ).encode("ascii")
+    tables = ",".join([_described(placed) for placed in layout.tables])
+    schema = f'{{"labels":{_json(labels)},"tables":[{tables}]}}'.encode("ascii")
     if len(schema) > MAX_HEAD_BYTES - FIXED_BYTES:
         raise ValueError(f"labels and schema of {len(schema)} bytes are too large: at most {MAX_HEAD_BYTES}")
     rows_offset = _aligned(FIXED_BYTES + len(schema))
@@ -209,19 +207,26 @@ def _stride(table: Table) -> int:
     return words + _aligned(WORD + 2 * text_copy_bytes(table.text_bytes))
 
 
-def _described(placed: Placed) -> dict[str, Any]:
-    table = placed.table
-    return {
+def _json(said: Any) -> str:
+    return json.dumps(said, separators=(",", ":"), allow_nan=False)
+
+
+def _described(placed: Placed) -> str:
+    return f'{{"rows":{placed.rows},"offset":{placed.offset},"stride":{placed.stride},{_declared(placed.table)}}}'
+
+
+@functools.cache
+def _declared(table: Table) -> str:
+    """What is so in every segment, as members of a JSON object: what a keeper has said once, its vassals share."""
+    said = {
         "name": table.name,
         "key": table.key,
         "help": table.help,
         "banks": table.banks,
-        "rows": placed.rows,
-        "offset": placed.offset,
-        "stride": placed.stride,
         "text": table.text_bytes,
         "fields": [_described_field(word, field) for word, field in enumerate(table.fields)],
     }
+    return _json(said)[1:-1]
 
 
 def _described_field(word: int, field: Field) -> dict[str, Any]:

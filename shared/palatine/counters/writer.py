@@ -23,8 +23,8 @@ _CLOSED: Final = -1
 
 def boot_id() -> bytes:
     """16 bytes that change when the machine boots: a segment of an earlier boot was left behind on disk."""
-    with open(_BOOT_ID, encoding="ascii") as file:
-        return bytes.fromhex(file.read().strip().replace("-", ""))
+    with open(_BOOT_ID, "rb", buffering=0) as file:
+        return bytes.fromhex(file.read().decode("ascii").strip().replace("-", ""))
 
 
 class Segment:

@@ -3,6 +3,7 @@
 python -m palatine_stats_exporter.openapi > docs/openapi.json
 """
 
+import inspect
 import json
 import sys
 from typing import Any, Final
@@ -30,6 +31,9 @@ def document() -> dict[str, Any]:
     """The whole description."""
     types = [route.answer for route in ROUTES if route.answer not in {None, dict}]
     _, components = msgspec.json.schema_components([*types, Problem], ref_template="#/components/schemas/{name}")
+    for component in components.values():  # Python has taken the indentation from docstrings itself since 3.13
+        if "description" in component:
+            component["description"] = inspect.cleandoc(component["description"])
     return {
         "openapi": "3.1.0",
         "info": {"title": "palatine stats-exporter", "version": VERSION, "description": _ABOUT},

@@ -94,8 +94,7 @@ class AppServer:
 
     def knock(self) -> None:
         """Have the link started."""
-        wait_until((self.directory / "ctl").exists, "the door, or a link wanted from the start")
-        knock(self.directory)
+        wait_until(lambda: knock(self.directory) is None, "the door, or a link wanted from the start")
         wait_until(self.link, "the link")
 
     def write(self, more: str) -> None:

@@ -8,6 +8,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+_SIGNS = x509.KeyUsage(
+    digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
+    key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
+)  # fmt: skip
+
 
 class Pair(NamedTuple):
     """Paths of a certificate and its key."""
@@ -41,10 +46,16 @@ class Authority:
             .not_valid_after(now + dt.timedelta(days=1))
             .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
             .add_extension(x509.BasicConstraints(ca=stem == "ca", path_length=None), critical=True)
-            .sign(self._key, hashes.SHA256())
         )
+        # asked for by Python's own clients since 3.13 (RFC 5280 4.2.1)
+        built = built.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        built = built.add_extension(authority, critical=False)
+        if stem == "ca":
+            built = built.add_extension(_SIGNS, critical=True)
+        signed = built.sign(self._key, hashes.SHA256())
         pair = Pair(self._directory / f"{stem}.pem", self._directory / f"{stem}.key")
-        pair.certificate.write_bytes(built.public_bytes(serialization.Encoding.PEM))
+        pair.certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
         pair.key.write_bytes(
             key.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

@@ -20,7 +20,6 @@ Signals: TERM leaves once the last vassal is gone (a supervisor sends it to a wh
 import codecs
 import contextlib
 import ctypes
-import gc
 import importlib
 import os
 import resource
@@ -57,6 +56,7 @@ from palatine_app_server.keeping.keeper_child import Birth, Serve, enter, serve_
 from palatine_app_server.keeping.keeper_links import Links
 from palatine_app_server.keeping.keeper_post import Post
 from palatine_app_server.keeping.keeper_ward import Ward, pairs, start_time
+from palatine_app_server.system import linux
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _IGNORED: Final = (
@@ -309,5 +309,4 @@ def _warm(serve: Serve) -> None:
         codecs.lookup(codec)
     if serve is serve_app:
         importlib.import_module("palatine_app_server.serve").rehearse()
-    gc.collect()
-    gc.freeze()
+    linux.be_ready_to_fork()

@@ -1,6 +1,5 @@
 """The zygotes of an instance: one a generation, started, asked for workers, heard and ended. Decides nothing."""
 
-import gc
 import os
 import signal
 import socket
@@ -62,8 +61,7 @@ class Nursery:
     def start(self, generation: int, *, must_load: bool) -> None:
         """Fork a zygote that imports the app; without it `must_load` makes it end."""
         ours, theirs = channel.pair()
-        gc.collect()
-        gc.freeze()  # a collection in the zygote would otherwise touch, and so copy, every page it shares with us
+        linux.be_ready_to_fork()
         pid = os.fork()
         if pid == 0:
             try:

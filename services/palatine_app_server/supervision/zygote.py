@@ -14,7 +14,6 @@ also when the zygote is gone.
 """
 
 import contextlib
-import gc
 import os
 import signal
 import socket
@@ -60,8 +59,7 @@ def _live(inheritance: Inheritance, orders: socket.socket) -> int:
     app, code = _loaded(inheritance, orders)
     if code is not None:
         return code
-    gc.collect()
-    gc.freeze()  # a collection in a worker would otherwise touch, and so copy, every page it shares with us
+    linux.be_ready_to_fork()
     return _serve(inheritance, orders, api, app)
 
 

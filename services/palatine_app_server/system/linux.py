@@ -1,6 +1,7 @@
 """The few kernel calls Python has no name for: prctl(2), inotify(7), TCP_INFO. Plain; nothing here decides anything."""
 
 import ctypes
+import gc
 import os
 import select
 import signal
@@ -103,6 +104,19 @@ def unix_accept_queue(listener: socket.socket) -> tuple[int, int]:
 def stay_dumpable() -> None:
     """Let processes of our user read what /proc says of us; setuid(2) without execve(2) takes that away."""
     _prctl(_PR_SET_DUMPABLE, 1)
+
+
+def be_ready_to_fork() -> None:
+    """Let go of what is not needed, and have what stays be shared with children for as long as they only read it.
+
+    What imports have freed inside the heap goes back to the kernel (malloc_trim(3); musl has none): 0.6 MB of a fresh
+    master's 11. The collector forgets what there is: it would touch, and so copy, every page shared with a child.
+    """
+    gc.collect()
+    trim = getattr(_LIBC, "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+    gc.freeze()
 
 
 def memory_of(pid: int) -> tuple[int, int]:

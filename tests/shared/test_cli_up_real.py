@@ -104,6 +104,8 @@ def test_every_daemon_comes_back_and_an_alarm_survives_the_parent(house: House) 
     for name in DAEMONS:
         os.kill(before[name]["pid"], signal.SIGKILL)
     wait_for(lambda: house.is_ready(*DAEMONS, "app", "v.ini"))
+    lines = (house.demo.parent / "log").read_text().splitlines()
+    assert not [line for line in lines if line.startswith("{")], "text only"
     after = house.things()
     assert all(after[name]["pid"] != before[name]["pid"] for name in DAEMONS)
     assert all(after[name]["pid"] == before[name]["pid"] for name in ("app", "v.ini"))

@@ -1,8 +1,8 @@
 """The link: the one process of an instance that speaks on the bus.
 
 It answers `<directory>/ctl`, offers alarms and log lines on `<directory>/events`, and passes the rest to its master
-over the inherited socket pair `--fd`. No request of the app's users ever depends on it; it ends with its master, and
-the master starts another when it dies.
+over the inherited socket pair `--fd`. No request of the app's users ever depends on it; it ends when its master says
+or is gone, and not before it has passed on what the master said; the master starts another when it dies.
 """
 
 import argparse
@@ -28,6 +28,8 @@ from palatine_app_server.system.channel import MESSAGE_BYTES
 
 #: The master answers from its event loop, in its next turn.
 ANSWER_SECONDS: Final = 5.0
+#: From the master's last word to the end.
+LAST_SECONDS: Final = 0.5
 
 #: Requests the master answers, and who may ask.
 FORWARDED: Final = {
@@ -48,6 +50,7 @@ class MasterLine:
     _numbers: "count[int]" = attrs.field(factory=count)
     _waiting: dict[int, trio.Event] = attrs.field(factory=dict)
     _answers: dict[int, Any] = attrs.field(factory=dict)
+    _idle: trio.Event = attrs.field(factory=trio.Event)  # set, and made anew, whenever nobody waits for an answer
 
     async def ask(self, kind: str, body: Any) -> Any:
         """Ask the master; PeerError if it refuses, DeadlineError if it does not answer."""
@@ -61,6 +64,9 @@ class MasterLine:
             raise DeadlineError(f"the master did not answer {kind} within {ANSWER_SECONDS} s") from error
         finally:
             del self._waiting[number]
+            if not self._waiting:
+                self._idle.set()
+                self._idle = trio.Event()
         body = self._answers.pop(number)
         if isinstance(body, dict) and "error" in body:
             raise PeerError(str(body.get("message", "")), code=str(body["error"]))
@@ -77,6 +83,11 @@ class MasterLine:
         except ConnectionError:
             return None
         return msgspec.json.decode(data, type=dict[str, Any]) if data else None
+
+    async def settled(self) -> None:
+        """Until whoever asked has the answer that came."""
+        if self._waiting:
+            await self._idle.wait()
 
     def answer(self, number: int, body: Any) -> None:
         """The master answered question `number`; one nobody waits for any more is dropped."""
@@ -104,8 +115,10 @@ async def run(fd: int, directory: Path, name: str, state_dir: str | None, master
         }
         await nursery.start(partial(serve_requests, directory / "ctl", handlers, role_of=role_of))
         await line.send({"op": "hello"})
-        while (message := await line.receive()) is not None:
+        while (message := await line.receive()) is not None and message["op"] != "bye":
             _pass_on(line, events, message)
+        with trio.move_on_after(LAST_SECONDS):  # for one who has asked since: nobody answers any more
+            await line.settled()
         nursery.cancel_scope.cancel()
 
 
@@ -154,7 +167,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--master", type=int, required=True, help="the master's process id")
     parser.add_argument("--state-dir", default=None, help="where events wait that nobody has taken")
     options = parser.parse_args(argv)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's; the master says when to end
+    for number in (signal.SIGINT, signal.SIGTERM):  # the terminal's, and a manager's of all processes
+        signal.signal(number, signal.SIG_IGN)  # the master says when to end, or its end does
     try:
         trio.run(run, options.fd, options.directory, options.name, options.state_dir, options.master)
     except PalatineError as error:

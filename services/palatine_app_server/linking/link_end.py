@@ -3,7 +3,7 @@
 The socket pair outlives the link process, so what was sent and not yet read reaches the next one.
 
     master → link   {"op": "config", ...}  {"op": "log", "lines": [...]}  {"op": "raise", ...}
-                    {"op": "reply", "id": n, "body": {...}}
+                    {"op": "reply", "id": n, "body": {...}}  {"op": "bye"}
     link → master   {"op": "hello"}  {"op": "request", "id": n, "type": "status", "body": {...}}
 """
 
@@ -54,6 +54,7 @@ class LinkEnd:
         self._ours, self._theirs = channel.pair()
         self._ours.setblocking(False)
         self._waiting: deque[dict[str, Any]] = deque()
+        self._leaving = False
         self._executed = Companions(logs.say, environ)
         self._forked = SiblingLink(sibling, loop, logs.say) if sibling >= 0 else None
         self._words = [
@@ -77,6 +78,8 @@ class LinkEnd:
 
     def due(self, now: float) -> float | None:
         """Restart what died; when to call again."""
+        if self._leaving:
+            self.flush()
         if self._forked is not None:
             try:
                 return self._forked.due(now)
@@ -95,8 +98,10 @@ class LinkEnd:
         return self._executed.reaped(pid, status, now)
 
     def stop(self, now: float) -> None:
-        """Ask the link to end."""
+        """Ask the link to end, behind everything else that was said to it; one that does not is killed."""
         self._take_doorbell_down()
+        self._leaving = True
+        self.flush()
         if self._forked is not None:
             self._forked.stop(now, STOP_SECONDS)
         self._executed.stop(now, STOP_SECONDS)
@@ -128,6 +133,9 @@ class LinkEnd:
                 self._waiting.popleft()
             while self._logs.waiting:
                 self._send_lines()
+            if self._leaving:
+                channel.send(self._ours, {"op": "bye"})
+                self._leaving = False
         except OSError:
             return False
         return True

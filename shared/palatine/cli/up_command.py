@@ -49,13 +49,15 @@ def main(name: str, words: list[str]) -> int:
     )
     parser.add_argument("--demo", metavar="DIR", help="run all that is in a directory")
     parser.add_argument("--without", action="append", default=[], metavar="NAME", help="leave a daemon or app out")
+    parser.add_argument(
+        "--log-format", choices=("console", "json"), default="console", help="of daemons that do not log as uWSGI does"
+    )
     parser.add_argument("--runtime-dir", metavar="DIR", help="sockets and counters (default: `up` in the usual one)")
     parser.add_argument("--state-dir", metavar="DIR", help="journals (default: `up` in the usual one)")
     args = parser.parse_args(words)
     rooms = Rooms.claim(args.runtime_dir, args.state_dir)
     try:
-        terminal = sys.stderr.isatty() and sys.stdout.isatty()
-        places = Places(str(rooms.runtime), str(rooms.state), "console" if terminal else "auto")
+        places = Places(str(rooms.runtime), str(rooms.state), args.log_format)
         parts = plan(args.demo, args.configs, places, args.without)
         return _Parent(rooms, parts, _own_hints(args.demo)).run()
     finally:

@@ -56,7 +56,7 @@ class StandingOrders(Part):
     def at(self, moment: str) -> None:
         """Run the master's own hooks of a moment."""
         for hook in self._settings.hooks_at(moment):
-            self._run_hook(hook)
+            self._run_hook(hook, moment)
 
     def tick(self, now: float) -> None:
         """Look at what must be looked at."""
@@ -117,12 +117,12 @@ class StandingOrders(Part):
             say(f"[uwsgi-touch-exec] running {touch.argument}")
             self._spawn(touch.argument, self._settings.shell)
         else:
-            self._run_hook(hooks.parse(touch.argument, "touch", self._settings.shell))
+            self._run_hook(hooks.parse(touch.argument, "touch", self._settings.shell), "touch")
 
-    def _run_hook(self, hook: hooks.Hook) -> None:
+    def _run_hook(self, hook: hooks.Hook, moment: str) -> None:
         """One of the master's own, which must not wait for what it starts, nor end by what fails."""
         if hook.verb in {"exec", "safeexec"}:
-            self._logs.say(f'running "{hook.text}"...')
+            self._logs.say(f'running "{hook.text}" ({moment})...')
             self._spawn(hook.argument, hook.shell)
         elif hook.verb == "unix_signal":
             number, _, function = hook.argument.partition(" ")
@@ -133,7 +133,7 @@ class StandingOrders(Part):
             self._alarm(alarm, message, "hook")
         else:
             try:
-                hooks.run([hook], "master")
+                hooks.run([hook], moment)
             except HookError as error:
                 self._logs.say(str(error))
 

@@ -47,6 +47,12 @@ class Crons(Part):
         for row in range(len(jobs)):
             self._store(row, "pid", _IDLE)
 
+    def start(self, now: float) -> None:
+        """They are known."""
+        del now
+        for job in self._jobs:
+            self._say(f'[uwsgi-cron] command "{job.command}" registered as cron task')
+
     def tick(self, now: float) -> None:
         """Kill what takes too long; once a second, start what is due."""
         for pid, run in self._runs.items():

@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+from typing import Final
 
 from palatine.errors import PalatineError
 from palatine_app_server.config.settings import AppSettings
@@ -11,6 +12,9 @@ from palatine_app_server.serving.request import Handler, WsgiApp
 from palatine_app_server.starting import hooks
 from palatine_app_server.starting.errors import HookError
 from palatine_app_server.system import own_lines
+
+#: What uWSGI says last under need-app.
+_NONE: Final = "*** no app loaded. GAME OVER ***"
 
 
 def prepare(settings: AppSettings) -> None:
@@ -33,7 +37,7 @@ def load(settings: AppSettings, *, all_of_it: bool) -> WsgiApp | Handler | None:
     loader.prepare_modules(settings.app, broken)
     loaded = apps.load_all(settings.app, broken)
     if settings.need_app and not loaded:
-        raise loader.AppError("*** no app loaded. GAME OVER ***")
+        raise loader.AppError(_NONE)
     if not loaded:
         own_lines.say("*** no app loaded. going in full dynamic mode ***")
     hooks.run(settings.process.hooks_at("post-app"), "post-app")
@@ -42,15 +46,18 @@ def load(settings: AppSettings, *, all_of_it: bool) -> WsgiApp | Handler | None:
     return apps.made(settings.front, settings.app, loaded)
 
 
-def report(error: loader.AppError | HookError) -> None:
-    """Say why, with the traceback of the app's own error from where the app begins."""
+def report(error: loader.AppError | HookError, *, needed: bool = False) -> None:
+    """Say why, with the traceback of the app's own error from where the app begins; and what it means if `needed`."""
     cause = error.__cause__
     if cause is not None and not isinstance(cause, PalatineError):
         trace = cause.__traceback__
         while trace is not None and _is_ours(trace.tb_frame.f_code.co_filename):
             trace = trace.tb_next
         sys.__excepthook__(type(cause), cause.with_traceback(trace), trace)
-    own_lines.say(f"unable to load app 0 (mountpoint='') ({error})")
+    if str(error) != _NONE:
+        own_lines.say(f"unable to load app 0 (mountpoint='') ({error})")
+    if needed:
+        own_lines.say(_NONE)
 
 
 def _refuse(error: loader.AppError) -> None:

@@ -37,7 +37,7 @@ def work(worker: int, inheritance: Inheritance, api: Api, app: Any) -> int:
         try:
             app = app_loading.load(settings, all_of_it=inheritance.must_load)
         except loader.AppError as error:
-            app_loading.report(error)
+            app_loading.report(error, needed=settings.need_app)
             if inheritance.must_load or isinstance(error, loader.HopelessError):
                 return exits.NO_APP
     if settings.process.start.profiler:

@@ -34,12 +34,12 @@ def put_on(settings: LimitSettings) -> None:
         _enter(group, settings)
     limits = (
         (resource.RLIMIT_NPROC, settings.processes, "limiting number of processes to %d..."),
-        (resource.RLIMIT_AS, settings.address_space, "limiting address space of processes to %d bytes..."),
+        (resource.RLIMIT_AS, settings.address_space, "limiting address space of processes..."),
         (resource.RLIMIT_NOFILE, settings.descriptors, "limiting number of descriptors to %d..."),
     )
     for number, most, text in limits:
         if most:
-            _try("setrlimit()", partial(resource.setrlimit, number, (most, most)), text % most)
+            _try("setrlimit()", partial(resource.setrlimit, number, (most, most)), text.replace("%d", str(most)))
     if settings.priority:
         said = f"scheduler priority set to {settings.priority}"
         _try("setpriority()", lambda: os.setpriority(os.PRIO_PROCESS, 0, settings.priority), said)

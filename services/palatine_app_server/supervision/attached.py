@@ -197,7 +197,7 @@ class Attached(Part):
             found = _changed_at(path)
             if found > before:
                 what = f'reloading daemon "{daemon.wish.command}" (pid: {daemon.pid})'
-                self._logs.say(f"*** {path} has been touched... {what} !!! ***")
+                self._logs.say_dated(f"*** {path} has been touched... {what} !!! ***")
                 _signal(daemon.pid, daemon.wish.stop_signal)
             daemon.touched[path] = found
 

@@ -71,7 +71,9 @@ class State(NamedTuple):
     checked: float = 0.0
     seen: tuple[tuple[int, Seen], ...] = ()
     next_cheap: float = 0.0
-    cheaped: float = 0.0  # when a worker was stopped last; 0: since then one was started
+    cheaped: float = 0.0  # when a worker was stopped last
+    stopped_last: bool = False  # and none was started since
+    tolerated: int = 0  # cycles in a row that were neither busy nor idle
     multiplier: int = 0
     emergencies: int = 0
     waiting_since: float = 0.0
@@ -79,6 +81,8 @@ class State(NamedTuple):
 
 Decision = tuple[State, int, list[str]]
 _NOTHING: Final[list[str]] = []
+#: So many cycles between the two percentages begin the wait for the next stop anew.
+_TOLERANCE: Final = 3
 
 
 def decide(settings: CheaperSettings, state: State, view: View) -> Decision:
@@ -138,67 +142,123 @@ def busyness(settings: CheaperSettings, state: State, view: View) -> Decision:
     options = settings.busyness
     if not state.checked:
         state = state._replace(checked=view.now, seen=_remember(view), multiplier=options.multiplier)
-        return _postpone(settings, state, view), 0, _NOTHING
-    state, delta, notes = _emergency(settings, state, view)
-    if delta or view.now - state.checked < settings.overload:
-        return state, delta, notes
+        return _postponed(settings, state, view)[0], 0, _busyness_settings(settings)
+    if view.now - state.checked < settings.overload:
+        return _look_at_backlog(settings, state, view)
     average = _average(state, view)
     state = state._replace(checked=view.now, seen=_remember(view))
-    if average > options.most:
-        return _too_busy(settings, state, view, average)
-    if average < options.least:
-        return _too_idle(settings, state, view, average)
-    return _postpone(settings, state, view), 0, _NOTHING
+    notes = [f"[busyness] {settings.overload}s average busyness of {len(view.workers)} worker(s) is at {average}%"]
+    rule = _too_busy if average > options.most else _too_idle if average < options.least else _well
+    if average <= options.most and view.backlog > options.backlog_alert and view.room > 0:
+        state, delta, more = _emergency(settings, state, view)
+    else:
+        state, delta, more = rule(settings, state, view, f"{settings.overload}s average busyness is at {average}%")
+    return state, delta, [*(notes if options.verbose else []), *more]
 
 
-def _too_busy(settings: CheaperSettings, state: State, view: View, average: int) -> Decision:
+def _busyness_settings(settings: CheaperSettings) -> list[str]:
     options = settings.busyness
+    bounds = f"min={options.least}%, max={options.most}%, overload={settings.overload}"
+    return [
+        f"[busyness] settings: {bounds}, multiplier={options.multiplier}, respawn penalty={options.penalty}",
+        f"[busyness] backlog alert is set to {options.backlog_alert} request(s), step is {options.backlog_step}",
+        f"[busyness] backlog non-zero alert is set to {options.backlog_nonzero} second(s)",
+    ]
+
+
+def _too_busy(settings: CheaperSettings, state: State, view: View, text: str) -> Decision:
+    options = settings.busyness
+    state = state._replace(tolerated=0)
     count = min(settings.step, view.room)
-    text = f"[busyness] {average}% average busyness is over {options.most}%, "
     if count <= 0:
-        full = f"but we already started maximum number of workers available with current settings ({view.processes})"
-        return state, 0, [text + full] if options.verbose else _NOTHING
-    notes = [f"{text}need to spawn {count} new worker(s)"] if options.verbose else []
-    if state.cheaped and view.now - state.cheaped < state.multiplier * settings.overload:
+        full = f"but we already started maximum number of workers available with current limits ({len(view.workers)})"
+        return state, 0, [f"[busyness] {text} {full}"]
+    notes = []
+    if state.cheaped and (view.now - state.cheaped) // settings.overload <= state.multiplier:
         state = state._replace(multiplier=state.multiplier + options.penalty)
         fast = "[busyness] worker(s) respawned to fast, increasing cheaper multiplier to"
         notes.append(f"{fast} {state.multiplier} (+{options.penalty})")
-    elif state.cheaped:
-        state = state._replace(multiplier=options.multiplier)
-    return _postpone(settings, state._replace(cheaped=0.0), view), count, notes
+    else:
+        state, notes = _relaxed(settings, state)
+    state, more = _postponed(settings, state._replace(stopped_last=False), view)
+    return state, count, [*notes, *more, f"[busyness] {text}, will spawn {count} new worker(s)"]
 
 
-def _too_idle(settings: CheaperSettings, state: State, view: View, average: int) -> Decision:
-    if len(view.workers) <= settings.least:
+def _too_idle(settings: CheaperSettings, state: State, view: View, text: str) -> Decision:
+    running = len(view.workers)
+    if running == 1:
+        return state, 0, _NOTHING
+    state = state._replace(tolerated=0)
+    if running <= settings.least:
         return state, 0, _NOTHING
     if view.now < state.next_cheap:
+        wait = f"[busyness] need to wait {int(state.next_cheap - view.now)} more second(s) to cheap worker"
+        return state, 0, [wait] if settings.busyness.verbose else _NOTHING
+    state, notes = _relaxed(settings, state) if state.stopped_last else (state, [])
+    state, more = _postponed(settings, state, view)
+    emergencies = max(0, state.emergencies - 1)
+    state = state._replace(cheaped=view.now, stopped_last=True, emergencies=emergencies)
+    return state, -1, [*notes, *more, f"[busyness] {text}, cheap one of {running} running workers"]
+
+
+def _well(settings: CheaperSettings, state: State, view: View, text: str) -> Decision:
+    """Neither: a moment of that keeps a worker from being stopped for a while, three in a row begin the wait anew."""
+    if len(view.workers) == 1:
         return state, 0, _NOTHING
-    state = state._replace(cheaped=view.now, emergencies=max(0, state.emergencies - 1))
-    text = f"[busyness] {average}% average busyness is below {settings.busyness.least}%, "
-    text += f"cheap one of {len(view.workers)} running workers"
-    return _postpone(settings, state, view), -1, [text] if settings.busyness.verbose else _NOTHING
+    state = state._replace(emergencies=max(0, state.emergencies - 1), tolerated=state.tolerated + 1)
+    text = f"[busyness] {text}, {state.tolerated} non-idle cycle(s), "
+    if state.tolerated >= _TOLERANCE:
+        text, (state, notes) = f"{text}resetting cheaper timer", _postponed(settings, state, view)
+    else:
+        text, state = f"{text}adjusting cheaper timer", state._replace(next_cheap=state.next_cheap + settings.overload)
+        notes = []
+    return state, 0, [text, *notes] if settings.busyness.verbose else _NOTHING
+
+
+def _look_at_backlog(settings: CheaperSettings, state: State, view: View) -> Decision:
+    """Between two checks of the workers: once a second."""
+    options = settings.busyness
+    if view.backlog > options.backlog_alert and view.room > 0:
+        return _emergency(settings, state, view)
+    if view.backlog and not state.waiting_since:
+        text = f"[busyness] backlog is starting to fill ({view.backlog})"
+        return state._replace(waiting_since=view.now), 0, [text] if options.verbose else _NOTHING
+    waited = int(view.now - state.waiting_since)
+    if view.backlog and waited >= options.backlog_nonzero and view.room > 0:
+        state, delta, notes = _emergency(settings, state._replace(waiting_since=view.now), view)
+        text = f"[busyness] backlog was non-zero for {waited} second(s), spawning new worker(s)"
+        return state, delta, [text, *notes]
+    if not view.backlog and state.waiting_since:
+        empty = ["[busyness] backlog is now empty"]
+        return state._replace(waiting_since=0.0), 0, empty if options.verbose else _NOTHING
+    return state, 0, _NOTHING
 
 
 def _emergency(settings: CheaperSettings, state: State, view: View) -> Decision:
     options = settings.busyness
-    if view.backlog > options.backlog_alert and view.room > 0:
-        count = min(options.backlog_step, view.room)
-        state = state._replace(emergencies=state.emergencies + count)
-        text = f"[busyness] {view.backlog} requests in listen queue, spawning {count} emergency worker(s)"
-        return _postpone(settings, state, view), count, [f"{text} ({state.emergencies})!"]
-    if not view.backlog:
-        return state._replace(waiting_since=0.0), 0, _NOTHING
-    since = state.waiting_since or view.now
-    waited = int(view.now - since)
-    if waited > options.backlog_nonzero and view.room > 0:
-        text = f"[busyness] backlog was non-zero for {waited} second(s), starting new worker"
-        return state._replace(waiting_since=view.now), 1, [text]
-    return state._replace(waiting_since=since), 0, _NOTHING
+    count = min(options.backlog_step, view.room)
+    state, notes = _postponed(settings, state._replace(multiplier=options.multiplier, stopped_last=False), view)
+    state = state._replace(emergencies=state.emergencies + count)
+    text = f"[busyness] {view.backlog} requests in listen queue, spawning {count} emergency worker(s)"
+    return state, count, [*notes, f"{text} ({state.emergencies})!"]
 
 
-def _postpone(settings: CheaperSettings, state: State, view: View) -> State:
-    cycles = settings.busyness.backlog_multiplier if state.emergencies else state.multiplier
-    return state._replace(next_cheap=view.now + settings.overload * cycles)
+def _relaxed(settings: CheaperSettings, state: State) -> tuple[State, list[str]]:
+    """The multiplier one less, down to what the config says."""
+    if state.multiplier <= settings.busyness.multiplier:
+        return state, []
+    state = state._replace(multiplier=state.multiplier - 1)
+    return state, [f"[busyness] decreasing cheaper multiplier to {state.multiplier}"]
+
+
+def _postponed(settings: CheaperSettings, state: State, view: View) -> tuple[State, list[str]]:
+    """Nobody is stopped before so many cycles from now."""
+    seconds = settings.overload * (settings.busyness.backlog_multiplier if state.emergencies else state.multiplier)
+    notes = []
+    if state.emergencies and settings.busyness.verbose:
+        using = f"using {seconds} seconds cheaper timer"
+        notes.append(f"[busyness] {state.emergencies} emergency worker(s) running, {using}")
+    return state._replace(next_cheap=view.now + seconds), notes
 
 
 def _average(state: State, view: View) -> int:

@@ -237,6 +237,9 @@ def announce(settings: AppSettings, logs: Logs, bound: Sockets) -> None:
         if wish.address.startswith(sockets.GIVEN):
             what = f"zerg socket {number} attached to {_FAMILIES[one.socket.family]}"
         say(f"uwsgi {what} address {one.name} fd {one.socket.fileno()}")
+        fast = any(option == socket.TCP_FASTOPEN for _, option, _ in settings.binding.flags)
+        if fast and not (one.path or one.inherited):
+            say(f"TCP_FASTOPEN enabled on {one.name}")
     say(f"your server socket listen backlog is limited to {settings.listen} connections")
     say(f"your mercy for graceful operations on workers is {settings.mercy_seconds} seconds")
     say(f"*** Operational MODE: {_mode(settings)} ***")

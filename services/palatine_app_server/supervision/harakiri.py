@@ -62,10 +62,10 @@ class DeadlineWatch:
         say, worker = logs.say_dated, late.worker
         graceful = "yes" if attempt == 1 else "no"
         say(f"*** HARAKIRI ON WORKER {worker} (pid: {pid}, try: {attempt}, graceful: {graceful}) ***")
+        for name in ("syscall", "wchan") if verbose else ():
+            logs.say(f"HARAKIRI: -- {name}> {_proc_line(pid, name)}")
         say(f"HARAKIRI !!! worker {worker} status !!!")
         say(f"HARAKIRI [core {late.core}] {peer} - {method} {uri} since {late.started}")
-        for name in ("syscall", "wchan") if verbose else ():
-            say(f"HARAKIRI: -- {name}> {_proc_line(pid, name)}")
         say(f"HARAKIRI !!! end of worker {worker} status !!!")
         say(f"HARAKIRI triggered by worker {worker} core {late.core} !!!")
 

@@ -59,7 +59,7 @@ def chosen(
     if aides:
 
         def reload_aides(touch: Touch) -> None:
-            logs.say_dated(f"*** {touch.path} has been touched... reloading {touch.order}s !!! ***")
+            logs.say_dated(f"*** {touch.path} has been touched... {touch.order}s reload !!! ***")
             crew.reload(touch.order)
 
         yield Touches(aides, reload_aides, logs.say)
@@ -121,7 +121,7 @@ def _posts(
         seconds = float(settings.life.check_seconds)
         yield watch_posts.MountWatch(start.mountpoints, seconds, orders.stop_now, logs.say_dated)
     if start.note_socket:
-        yield watch_posts.Notes(start.note_socket, loop, logs.say_dated)
+        yield watch_posts.Notes(start.note_socket, loop, logs)
     if helped and emperor is not None:
         yield watch_posts.CallForHelp(
             emperor, segment, seconds=start.help_seconds, queue=start.help_queue, say=logs.say_dated

@@ -17,6 +17,7 @@ from palatine_app_server.system import linux
 from palatine_app_server.system.loop import Loop
 from palatine_app_server.system.part import Part
 
+_WAITING: Final = "cheap mode enabled: waiting for socket connection..."
 #: What keeps a worker's successor from serving yet: no second one is recycled for its age meanwhile.
 _ABSENT: Final = frozenset({Phase.WAITING, Phase.STARTING, Phase.LEAVING, Phase.CONDEMNED})
 
@@ -59,6 +60,8 @@ class Scaling(Part):
         del generation
         if self._get_settings().life.may_be_idle and not self._running():
             self._watch_doors(wanted=True)
+            if self._doors:
+                self._logs.say(_WAITING)
 
     def tick(self, now: float) -> None:
         """Look, once in each check-interval."""
@@ -107,7 +110,7 @@ class Scaling(Part):
         running = self._running()
         self._workforce.scale(-len(running))
         self._watch_doors(wanted=True)
-        self._logs.say("cheap mode enabled: waiting for socket connection...")
+        self._logs.say(_WAITING)
 
     # ------------------------------------------------------------------ numbers
 

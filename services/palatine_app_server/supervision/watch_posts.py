@@ -12,6 +12,7 @@ from typing import Final
 from palatine.codec import emperor_pipe
 from palatine.counters import Segment
 from palatine.errors import ConfigError
+from palatine_app_server.log.logs import Logs
 from palatine_app_server.orders.vassal import EmperorPipe
 from palatine_app_server.system.loop import Loop
 from palatine_app_server.system.part import Part
@@ -99,10 +100,10 @@ class CallForHelp(Part):
 class Notes(Part):
     """`notify-socket`: what is sent to a UNIX datagram socket is in the log."""
 
-    def __init__(self, path: str, loop: Loop, say: Callable[[str], None]) -> None:
+    def __init__(self, path: str, loop: Loop, logs: Logs) -> None:
         self._path = path
         self._loop = loop
-        self._say = say
+        self._logs = logs
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
             if os.path.exists(path):
@@ -116,7 +117,7 @@ class Notes(Part):
         """Listen."""
         del now
         self._loop.watch(self._socket.fileno(), self._hear)
-        self._say(f"notification socket enabled on {self._path} (fd: {self._socket.fileno()})")
+        self._logs.say(f"notification socket enabled on {self._path} (fd: {self._socket.fileno()})")
 
     def close_in_child(self) -> None:
         """Only the master listens."""
@@ -135,7 +136,7 @@ class Notes(Part):
             data = self._socket.recv(_NOTE_BYTES)
         except BlockingIOError:
             return
-        self._say(f"[notify-socket] {data.decode(errors='replace')}")
+        self._logs.say_dated(f"[notify-socket] {data.decode(errors='replace')}")
 
 
 class MountWatch(Part):

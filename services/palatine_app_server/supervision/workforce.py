@@ -206,9 +206,10 @@ class Workforce:
     def _reload_event(self, event: reload_policy.Event) -> None:
         before = self.reload
         self.reload, actions = reload_policy.decide(self.reload, event)
+        serves = self.reload.serving != before.serving  # by this event: what follows from it has its own
         for action in actions:
             self._carry_out(action, before)
-        if self.reload.serving != before.serving:
+        if serves:
             self._respawn.loaded()
             self._tally.show("generation", self.reload.serving)
             self._tally.show("last_reload", int(time.time()))

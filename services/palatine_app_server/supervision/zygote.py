@@ -94,7 +94,7 @@ def _loaded(inheritance: Inheritance, orders: socket.socket) -> tuple[Any, int |
         if not settings.lazy_apps:
             app = app_loading.load(settings, all_of_it=inheritance.must_load)
     except (loader.AppError, HookError) as error:
-        app_loading.report(error)
+        app_loading.report(error, needed=settings.need_app)
         problem = str(error)
         hopeless = inheritance.must_load or isinstance(error, loader.HopelessError | HookError)
         channel.send(orders, {"op": "failed", "error": problem, "hopeless": hopeless})

@@ -95,11 +95,23 @@ def spent(now: float, *micros: int, busy: bool = False, backlog: int = 0) -> Vie
 
 
 def notes(views: list[View]) -> list[tuple[int, list[str]]]:
+    """What is decided and said, the lines of every cycle left out."""
     state, said = State(), []
     for each in views:
         state, delta, lines = decide(BUSYNESS, state, each)
-        said.append((delta, lines))
+        said.append((delta, [line for line in lines if "s average busyness of" not in line]))
     return said
+
+
+def test_busyness_says_what_uwsgi_says() -> None:
+    """The lines of cheaper_busyness.c, as a real one has them in its log."""
+    said = decide(BUSYNESS, State(), spent(1, 0, 0))
+    assert said[2] == [
+        "[busyness] settings: min=25%, max=50%, overload=10, multiplier=2, respawn penalty=1",
+        "[busyness] backlog alert is set to 33 request(s), step is 1",
+        "[busyness] backlog non-zero alert is set to 5 second(s)",
+    ]
+    assert decide(BUSYNESS, said[0], spent(11, 0, 0))[2] == ["[busyness] 10s average busyness of 2 worker(s) is at 0%"]
 
 
 def test_busyness_starts_and_stops() -> None:
@@ -114,40 +126,60 @@ def test_busyness_starts_and_stops() -> None:
             spent(42, 9 * second, 9 * second, 3 * second),
         ]
     )
-    assert said[:3] == [
-        (0, []),
-        (0, []),
-        (1, ["[busyness] 60% average busyness is over 50%, need to spawn 1 new worker(s)"]),
-    ]
+    assert said[2] == (1, ["[busyness] 10s average busyness is at 60%, will spawn 1 new worker(s)"])
     assert [delta for delta, _ in said[3:]] == [0, -1, 0]  # two periods of 10 seconds after the start; two are least
-    assert said[4][1] == ["[busyness] 0% average busyness is below 25%, cheap one of 3 running workers"]
+    assert said[4][1] == ["[busyness] 10s average busyness is at 0%, cheap one of 3 running workers"]
 
 
 def test_busyness_counts_a_long_request_as_work() -> None:
     said = notes([spent(1, 5, 5, busy=True), spent(11, 5, 5, busy=True)])
-    assert said[1] == (1, ["[busyness] 100% average busyness is over 50%, need to spawn 1 new worker(s)"])
+    assert said[1] == (1, ["[busyness] 10s average busyness is at 100%, will spawn 1 new worker(s)"])
+    said = notes([spent(1, 5, 5, 5, 5, busy=True), spent(11, 5, 5, 5, 5, busy=True)])
+    full = "but we already started maximum number of workers available with current limits (4)"
+    assert said[1] == (0, [f"[busyness] 10s average busyness is at 100% {full}"])
 
 
 def test_busyness_learns_from_stopping_too_early() -> None:
     second = 1_000_000
     idle, full = spent(21, 0, 0, 0), (10 * second,) * 3
     said = notes([spent(1, 0, 0, 0), spent(11, 0, 0, 0), idle, spent(31, *full[:2])])
+    assert said[1] == (0, ["[busyness] need to wait 10 more second(s) to cheap worker"])
     assert said[2][0] == -1
     assert said[3] == (
         1,
         [
-            "[busyness] 100% average busyness is over 50%, need to spawn 1 new worker(s)",
             "[busyness] worker(s) respawned to fast, increasing cheaper multiplier to 3 (+1)",
+            "[busyness] 10s average busyness is at 100%, will spawn 1 new worker(s)",
         ],
     )
+    views = [spent(1, 0, 0, 0), spent(11, 0, 0, 0), idle, spent(31, *full[:2])]  # and forgets it again
+    said = notes([*views, *(spent(31 + 10 * n, *full) for n in range(1, 8))])
+    assert [delta for delta, _ in said[4:]] == [0, 0, -1, 0, 0, -1, 0]
+    assert said[9][1][0] == "[busyness] decreasing cheaper multiplier to 2"
+
+
+def test_busyness_waits_longer_while_there_is_some_work() -> None:
+    second = 1_000_000
+    said = notes([spent(1 + 10 * n, *(4 * second * n,) * 3) for n in range(5)])
+    adjusting, resetting = "adjusting cheaper timer", "resetting cheaper timer"
+    assert [lines[0].rpartition(", ")[2] for _, lines in said[1:]] == [adjusting, adjusting, resetting, resetting]
+    assert said[2][1] == [f"[busyness] 10s average busyness is at 40%, 2 non-idle cycle(s), {adjusting}"]
 
 
 def test_busyness_does_not_wait_in_an_emergency() -> None:
-    said = notes([spent(1, 0, 0), spent(2, 0, 0, backlog=34)])
-    assert said[1] == (1, ["[busyness] 34 requests in listen queue, spawning 1 emergency worker(s) (1)!"])
-    said = notes([spent(1, 0, 0), *(spent(2 + n, 0, 0, backlog=1) for n in range(7))])
-    assert said[7] == (1, ["[busyness] backlog was non-zero for 6 second(s), starting new worker"])
-    assert not any(delta for delta, _ in said[:7])
+    emergency = "[busyness] 34 requests in listen queue, spawning 1 emergency worker(s) (1)!"
+    assert notes([spent(1, 0, 0), spent(2, 0, 0, backlog=34)])[1] == (1, [emergency])
+    said = notes([spent(1, 0, 0), *(spent(2 + n, 0, 0, backlog=1) for n in range(6)), spent(8, 0, 0)])
+    assert said[1] == (0, ["[busyness] backlog is starting to fill (1)"])
+    assert said[6] == (
+        1,
+        [
+            "[busyness] backlog was non-zero for 5 second(s), spawning new worker(s)",
+            "[busyness] 1 requests in listen queue, spawning 1 emergency worker(s) (1)!",
+        ],
+    )
+    assert not any(delta for delta, _ in said[:6])
+    assert said[7] == (0, ["[busyness] backlog is now empty"])
 
 
 def test_every_algorithm_stands_an_empty_house() -> None:

@@ -161,6 +161,7 @@ def test_notes_are_in_the_log(programs: Runner) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.sendto(b"hello", str(programs.runtime / "notes"))
     server.running.wait_for("- [notify-socket] hello")
+    assert f"\nnotification socket enabled on {programs.runtime}/notes (fd: " in server.running.output()
     assert server.running.stop(signal.SIGINT) == 0
     assert not (programs.runtime / "notes").exists()
 

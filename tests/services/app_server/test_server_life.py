@@ -285,6 +285,7 @@ def test_need_app(programs: Runner) -> None:
         server = AppServer(programs, *words, app="raise ValueError('no app here')", name=f"app{number}", wait=False)
         assert server.running.wait(10) == 22
         assert "ValueError: no app here" in server.running.output()
+        assert "\n*** no app loaded. GAME OVER ***\n" in server.running.output()
         assert not server.directory.exists()
 
 

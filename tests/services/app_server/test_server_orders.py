@@ -32,7 +32,7 @@ def test_touched_files(programs: Runner) -> None:
     wait = server.running.wait_for
     wait(f"unable to stat() {touched['all']}, events will be triggered as soon as the file is created")
     touched["all"].touch()
-    wait(f"*** {touched['all']} has been touched... grace them all !!! ***")
+    wait(f" - *** {touched['all']} has been touched... grace them all !!! ***")
     wait_generation(server, 2)
     later(touched["workers"])
     wait(f"*** {touched['workers']} has been touched... workers reload !!! ***")
@@ -229,7 +229,9 @@ def test_hooks_that_fail(programs: Runner, words: list[str], status: int, text: 
 
 def test_a_signal_means_what_the_config_says(programs: Runner) -> None:
     """The recipe for containers: SIGTERM, or another signal, drains."""
-    server = AppServer(programs, "--hook-master-start", "unix_signal:12 gracefully_kill_them_all")
+    words = ["--hook-master-start", "unix_signal:12 gracefully_kill_them_all", "--hook-master-start", "print:begun"]
+    server = AppServer(programs, *words)
+    assert 'running "print:begun" (master-start)...\nbegun\n' in server.running.output()
     server.running.send(signal.SIGUSR2)
     assert server.running.wait(30) == 0
     assert "draining workers" in server.running.output()

@@ -87,6 +87,7 @@ def test_idle_workers_end_and_the_next_client_brings_them_back(programs: Runner)
 
 def test_cheap_starts_with_nobody(programs: Runner) -> None:
     server = cheap(programs, "--cheap", "--cheaper", "1", processes=2, count=0)
+    assert server.running.output().count("cheap mode enabled: waiting for socket connection...") == 1
     assert server.get() == b"ok"
     wait_running(server, 1)
 

@@ -132,4 +132,5 @@ def test_a_cron_command_of_the_config(programs: Runner) -> None:
     assert (never["runs"], never["pid"]) == (0, -1)
     (pid,) = map(int, re.findall(r"^ran as (\d+)$", server.running.output(), re.MULTILINE))
     assert f'running "echo ran as $$; exit 3" (pid {pid})' in server.running.output()
+    assert '[uwsgi-cron] command "sleep 100" registered as cron task\n' in server.running.output()
     assert not os.path.exists(f"/proc/{pid}")

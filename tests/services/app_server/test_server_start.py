@@ -68,6 +68,7 @@ def test_limits_and_surroundings(programs: Runner) -> None:
     assert (facts["env"], facts["gone"]) == ("yes", False)
     assert facts["cwd"] == str(home / "elsewhere")
     assert (home / "written").read_text() == "some text\n"
+    assert "limiting address space of processes...\n" in server.running.output()
     assert len(facts["cpus"]) == 1  # type: ignore[arg-type]
     server.running.wait_for("mapping worker 2 to CPUs: ")
     server.running.send(signal.SIGHUP)

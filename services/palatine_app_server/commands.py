@@ -15,8 +15,9 @@ from palatine.codec import uwsgi_packet
 from palatine.codec.uwsgi_packet import PacketHeader
 from palatine.config.readers import default_readers
 from palatine.errors import PeerError
-from palatine_app_server.connect_and_read import connect_and_read, connected
+from palatine_app_server.connect_and_read import connect_and_read
 from palatine_app_server.serving import build
+from palatine_app_server.system.dialling import dial
 
 #: Options that name a pidfile, and what the master of that pid is sent.
 _SIGNALS: Final = {"reload": signal.SIGHUP, "stop": signal.SIGINT, "pause": signal.SIGTSTP}
@@ -249,7 +250,7 @@ def _nagios(address: str, seconds: int) -> int:
 
 def _exchange(address: str, packet: PacketHeader, seconds: int) -> tuple[PacketHeader, bytes]:
     """Send a packet without variables; what comes back. OSError, or PeerError for an answer cut short."""
-    with connected(address, float(seconds)) as sock:
+    with dial(address, float(seconds)) as sock:
         sock.sendall(uwsgi_packet.encode_header(packet))
         header = uwsgi_packet.parse_header(_receive(sock, uwsgi_packet.HEADER_BYTES))
         return header, _receive(sock, header.size)

@@ -13,7 +13,7 @@ from typing import Final
 
 from palatine.codec import emperor_pipe
 from palatine.errors import DeadlineError, PeerError
-from palatine_app_server.system import descriptor_gifts
+from palatine_app_server.system import descriptor_gifts, unix_sockets
 from palatine_app_server.system.descriptor_gifts import Door
 from palatine_app_server.system.loop import Loop
 
@@ -33,7 +33,7 @@ def proxy_door(path: str, environ: Mapping[str, str], loop: Loop, say: Callable[
     def answer(client: socket.socket) -> None:
         descriptor_gifts.give(client, TAG, pipes)
 
-    listener = descriptor_gifts.listen("emperor-proxy-socket", path, 0o600)
+    listener = unix_sockets.listening("emperor-proxy-socket", path, 0o600)
     return Door("emperor-proxy-socket", path, listener, loop, say, answer)
 
 

@@ -15,6 +15,7 @@ from palatine.codec.http_upstream import UpstreamHead
 from palatine.errors import PalatineError, ProtocolError
 from palatine_app_server.routing.upstream_address import Upstream
 from palatine_app_server.serving.clients import ClientGoneError
+from palatine_app_server.system.dialling import dial
 
 _PIECE_BYTES: Final = 65536
 _LONGEST_BLOCK: Final = 65535
@@ -84,22 +85,12 @@ def ask(upstream: Upstream, environ: Mapping[str, Any], body: IO[bytes], seconds
 
 
 def _connected(address: str, seconds: float) -> socket.socket:
-    host, colon, port = address.rpartition(":")
     try:
-        if colon and port.isdigit():
-            return socket.create_connection((host.strip("[]") or "127.0.0.1", int(port)), seconds)
-        peer = socket.socket(socket.AF_UNIX)
-        try:
-            peer.settimeout(seconds)
-            peer.connect(f"\0{address[1:]}" if address.startswith("@") else address)
-        except BaseException:
-            peer.close()
-            raise
+        return dial(address, seconds)
     except TimeoutError as error:
         raise UpstreamError("504 Gateway Timeout", f"{address} does not accept", reached=False) from error
-    except (OSError, OverflowError, ValueError) as error:  # the last: a name with a NUL, or too long for DNS
+    except (OSError, ValueError) as error:  # the last: a name with a NUL, or too long for DNS
         raise UpstreamError("502 Bad Gateway", f"{address}: {error}", reached=False) from error
-    return peer
 
 
 def _send(peer: socket.socket, upstream: Upstream, environ: Mapping[str, Any], body: IO[bytes]) -> None:

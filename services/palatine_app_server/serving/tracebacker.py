@@ -4,15 +4,14 @@ For people: `palatine --connect-and-read PATH1`. Only the user the app runs as m
 """
 
 import contextlib
-import os
 import socket
-import stat
 import sys
 import threading
 import traceback
 from typing import Final
 
-from palatine_app_server.system import own_lines
+from palatine.errors import ConfigError
+from palatine_app_server.system import own_lines, unix_sockets
 
 #: A reader that takes nothing is given up after so many seconds.
 _PATIENCE: Final = 10.0
@@ -21,18 +20,12 @@ _PATIENCE: Final = 10.0
 def serve(path: str, worker: int) -> None:
     """Listen at `path` with the worker's number behind it, in a thread of its own; a line says where, or why not."""
     place = f"{path}{worker}"
-    listener = socket.socket(socket.AF_UNIX)
     try:
-        with contextlib.suppress(FileNotFoundError):
-            if stat.S_ISSOCK(os.lstat(place).st_mode):  # of a worker before
-                os.unlink(place)
-        listener.bind(place)
-        os.chmod(place, 0o600)
-        listener.listen(8)
-    except OSError as error:
-        listener.close()
-        own_lines.say(f"python tracebacker for worker {worker}: {place}: {error.strerror}")
+        listener = unix_sockets.listening("py-tracebacker", place, 0o600, 8)
+    except ConfigError as error:
+        own_lines.say(f"python tracebacker for worker {worker}: {error.message}")
         return
+    listener.setblocking(True)
     own_lines.say(f"python tracebacker for worker {worker} available on {place}")
     threading.Thread(target=_answer_for_ever, args=(listener,), name="uWSGITraceBacker", daemon=True).start()
 

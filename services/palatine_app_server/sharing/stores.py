@@ -60,8 +60,7 @@ def _fill(item: CacheItem, caches: Iterable[tuple[str, Cache]], cwd: str) -> Non
         if item.kind == "gzip":
             import zlib
 
-            packer = zlib.compressobj(wbits=31)
-            value = packer.compress(value) + packer.flush()
+            value = zlib.compress(value, wbits=31)  # in gzip's wrapper
     except OSError:
         sys.stderr.write(f'[cache-error] unable to read file "{key}"\n')
         return

@@ -8,13 +8,13 @@ import os
 import socket
 import stat
 import struct
-import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
-from palatine_app_server.connect_and_read import connected
 from palatine_app_server.starting.errors import GateError
+from palatine_app_server.system import own_lines
+from palatine_app_server.system.dialling import dial
 
 DEFAULT_SECONDS: Final = 60
 #: Between two looks: nobody tells us when an interface or a mount appears.
@@ -54,16 +54,14 @@ def hold(lock: Lock) -> None:
 
 def wait(gate: Gate) -> None:
     """Wait until it is there."""
-    sys.stderr.write(f"waiting for {gate.name} (max {gate.seconds} seconds) ...\n")
-    sys.stderr.flush()
+    own_lines.say(f"waiting for {gate.name} (max {gate.seconds} seconds) ...")
     deadline = time.monotonic() + gate.seconds
     is_open = _OPEN[gate.kind]
     while not is_open(gate.name):
         if time.monotonic() >= deadline:
             raise GateError(f"{gate.name} unavailable after {gate.seconds} seconds")
         time.sleep(_LOOK_SECONDS)
-    sys.stderr.write(f"{gate.name} {'ready' if gate.kind == 'socket' else 'found'}\n")
-    sys.stderr.flush()
+    own_lines.say(f"{gate.name} {'ready' if gate.kind == 'socket' else 'found'}")
 
 
 def _is_there(path: str, right: Callable[[int], bool] = lambda _mode: True) -> bool:
@@ -82,7 +80,7 @@ def _has_interface(name: str) -> bool:
 
 def _answers(address: str) -> bool:
     try:
-        connected(address, 1.0).close()
+        dial(address, 1.0).close()
     except (OSError, ValueError):
         return False
     return True

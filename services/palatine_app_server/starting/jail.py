@@ -6,7 +6,6 @@ Where the jail has another root, it must hold the Python and the palatine the ap
 """
 
 import os
-import sys
 import time
 from typing import Final
 
@@ -16,7 +15,7 @@ from palatine_app_server.config.start_settings import JailSettings
 from palatine_app_server.starting import gates, hooks, kernel_jails, privileges
 from palatine_app_server.starting.namespace_door import GREETING
 from palatine_app_server.supervision import foundation
-from palatine_app_server.system import descriptor_gifts, linux
+from palatine_app_server.system import descriptor_gifts, linux, own_lines
 
 _JOIN_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 0.1
@@ -56,7 +55,7 @@ def _enter(jail: JailSettings, directory: str) -> None:
     if jail.unshare:
         _unshare(jail.unshare)
     if jail.root:
-        _say(f"chroot() to {jail.root}")
+        own_lines.say(f"chroot() to {jail.root}")
         below = os.path.relpath(here, jail.root)
         os.chroot(jail.root)
         os.chdir(directory or ("/" if below.startswith("..") else f"/{below}"))
@@ -72,12 +71,12 @@ def _enter(jail: JailSettings, directory: str) -> None:
 
 def _unshare(flags: int) -> None:
     kernel_jails.make_namespaces(flags)
-    _say(f"[linux-namespace] applied unshare() mask: {flags}")
+    own_lines.say(f"[linux-namespace] applied unshare() mask: {flags}")
 
 
 def _join(address: str) -> None:
     """Enter the namespaces another instance gives away (setns-socket, ours or uWSGI's)."""
-    _say(f"joining namespaces from {address} ...")
+    own_lines.say(f"joining namespaces from {address} ...")
     for descriptor in _given_away(address, time.monotonic() + _JOIN_SECONDS):
         kernel_jails.join_namespace(descriptor)
         os.close(descriptor)
@@ -93,8 +92,3 @@ def _given_away(address: str, deadline: float) -> list[int]:
             if time.monotonic() >= deadline:
                 raise ConfigError(f"setns: {address}: {error}") from error
         time.sleep(_LOOK_SECONDS)
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()

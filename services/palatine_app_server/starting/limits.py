@@ -5,12 +5,12 @@ What the kernel refuses is said and passed over, as uWSGI does: a limit that can
 
 import os
 import resource
-import sys
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
 from palatine.errors import ConfigError
+from palatine_app_server.system import own_lines
 
 
 class LimitSettings(NamedTuple):
@@ -58,7 +58,7 @@ def stay_in_memory(settings: LimitSettings) -> None:
     if not settings.never_swap:
         return
     if resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] != resource.RLIM_INFINITY:
-        _say("never-swap: memory is not locked, because there is a limit of locked memory (ulimit -l)")
+        own_lines.say("never-swap: memory is not locked, because there is a limit of locked memory (ulimit -l)")
         return
     from palatine_app_server.starting import kernel_jails  # rarely needed
 
@@ -87,7 +87,7 @@ def _enter(group: str, settings: LimitSettings) -> None:
         if not os.path.exists(members):
             members = os.path.join(group, "cgroup.procs")
         _write(members, str(os.getpid()))
-        _say(f"assigned process {os.getpid()} to cgroup {members}")
+        own_lines.say(f"assigned process {os.getpid()} to cgroup {members}")
         for name, value in settings.cgroup_options:
             _write(os.path.join(group, name), value)
     except OSError as error:
@@ -108,12 +108,7 @@ def _try(what: str, work: Callable[[], object], said: str) -> None:
     try:
         work()
     except (OSError, ValueError) as error:
-        _say(f"{what}: {error}")
+        own_lines.say(f"{what}: {error}")
     else:
         if said:
-            _say(said)
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
+            own_lines.say(said)

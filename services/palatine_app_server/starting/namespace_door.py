@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from palatine_app_server.system import descriptor_gifts
+from palatine_app_server.system import descriptor_gifts, unix_sockets
 from palatine_app_server.system.descriptor_gifts import Door
 from palatine_app_server.system.loop import Loop
 
@@ -36,5 +36,5 @@ def namespace_door(
             for fd in opened:
                 os.close(fd)
 
-    listener = descriptor_gifts.listen("setns-socket", path, 0o600)
+    listener = unix_sockets.listening("setns-socket", path, 0o600)
     return Door("setns-socket", path, listener, loop, say, answer)

@@ -11,9 +11,9 @@ from typing import Final
 
 from palatine.codec import emperor_pipe
 from palatine.counters import Segment
-from palatine.errors import ConfigError
 from palatine_app_server.log.logs import Logs
 from palatine_app_server.orders.vassal import EmperorPipe
+from palatine_app_server.system import unix_sockets
 from palatine_app_server.system.loop import Loop
 from palatine_app_server.system.part import Part
 
@@ -104,14 +104,7 @@ class Notes(Part):
         self._path = path
         self._loop = loop
         self._logs = logs
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        try:
-            if os.path.exists(path):
-                os.unlink(path)
-            self._socket.bind(path)
-        except OSError as error:
-            self._socket.close()
-            raise ConfigError(f"notify-socket {path}: {error.strerror}") from error
+        self._socket = unix_sockets.bound("notify-socket", path, None, socket.SOCK_DGRAM)
 
     def start(self, now: float) -> None:
         """Listen."""

@@ -18,7 +18,7 @@ from palatine.errors import PalatineError
 from palatine_app_server.config.settings import AppSettings
 from palatine_app_server.config.socket_settings import CGI, SocketWish
 from palatine_app_server.config.zerg_settings import ZergSettings
-from palatine_app_server.system import descriptor_gifts, sockets
+from palatine_app_server.system import descriptor_gifts, sockets, unix_sockets
 from palatine_app_server.system.descriptor_gifts import Door
 from palatine_app_server.system.loop import Loop
 from palatine_app_server.system.sockets import Bound
@@ -99,7 +99,7 @@ def zerg_server(settings: AppSettings, requests: Sequence[Bound], loop: Loop, sa
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # a uWSGI has what it wants
             socket.send_fds(client, [note], [bound.socket.fileno() for bound in routers])
 
-    listener = descriptor_gifts.listen("zerg-server", settings.zerg.server, None)
+    listener = unix_sockets.listening("zerg-server", settings.zerg.server, None)
     say(f"*** Zerg server enabled on {settings.zerg.server} ***")
     return Door("zerg-server", settings.zerg.server, listener, loop, say, answer)
 

@@ -7,15 +7,14 @@ Who gives closes the connection at once; nothing is asked for. Neither side ever
 
 import os
 import socket
-import stat
 import struct
 import time
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from palatine.errors import ConfigError, PeerError
+from palatine.errors import PeerError
 from palatine.handoff import peer_credentials
-from palatine_app_server.connect_and_read import connected
+from palatine_app_server.system.dialling import dial
 from palatine_app_server.system.loop import Loop
 from palatine_app_server.system.part import Part
 
@@ -50,7 +49,7 @@ def fetch(address: str, tag: bytes, seconds: float) -> Gift:
         PeerError: what answers gives nothing away, or something else.
     """
     deadline = time.monotonic() + seconds
-    with connected(address, seconds) as sock:
+    with dial(address, seconds) as sock:
         gift = receive(sock, tag)
         note = b""
         try:
@@ -150,25 +149,3 @@ class Door(Part):
                 self._answer(client)
             except OSError as error:
                 self._say(f"{self._option}: {error.strerror}" + (f": {error.filename}" if error.filename else ""))
-
-
-def listen(option: str, path: str, mode: int | None, backlog: int = 128) -> socket.socket:
-    """A listening UNIX socket in the place of an earlier one, its file of mode `mode`, None for what the umask leaves.
-
-    ConfigError, with the `option`'s name, where that cannot be.
-    """
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    try:
-        if path.startswith("@"):
-            sock.bind(f"\0{path[1:]}\0")  # uWSGI's abstract names end with a NUL, and it connects to no other
-        else:
-            if os.path.lexists(path) and stat.S_ISSOCK(os.lstat(path).st_mode):
-                os.unlink(path)
-            sock.bind(path)
-            if mode is not None:
-                os.chmod(path, mode)
-        sock.listen(backlog)
-    except OSError as error:
-        sock.close()
-        raise ConfigError(f"{option} {path}: {error.strerror or error}") from error
-    return sock

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from palatine.errors import ConfigError, PalatineError
 from palatine_app_server.config.socket_settings import HTTP, SocketSettings, SocketWish
-from palatine_app_server.system import linux
+from palatine_app_server.system import linux, unix_sockets
 
 #: linux/sockios.h
 _SIOCGIFADDR: Final = 0x8915
@@ -94,9 +94,7 @@ def bind_stream(
 
 def bind_door(option: str, kind: str, address: str, backlog: int, how: SocketSettings = PLAINLY) -> Bound:
     """A listening UNIX socket where descriptors are given away; ConfigError names the `option`."""
-    from palatine_app_server.system import descriptor_gifts  # only whoever gives any away pays for it
-
-    sock = descriptor_gifts.listen(option, address, how.mode or None, _allowed_backlog(backlog))
+    sock = unix_sockets.listening(option, address, how.mode or None, _allowed_backlog(backlog))
     bound = Bound(kind, address, sock)
     return bound._replace(file=_identity(os.stat(bound.path))) if bound.path else bound
 

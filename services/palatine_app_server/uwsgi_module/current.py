@@ -15,6 +15,7 @@ from palatine_app_server.config.http_settings import WebsocketSettings
 from palatine_app_server.serving.file_wrapper import FileWrapper
 from palatine_app_server.serving.request import Core
 from palatine_app_server.system import own_lines
+from palatine_app_server.system.dialling import dial
 from palatine_app_server.uwsgi_module import arguments
 from palatine_app_server.uwsgi_module.seat import Seat
 
@@ -273,17 +274,10 @@ class Current:
 
 def _connect(address: str, timeout: int = _CONNECT_SECONDS) -> int:
     """A descriptor connected to host:port or a UNIX socket's path; -1 where nobody answers, as in uWSGI."""
-    host, colon, port = arguments.text(address, "connect").rpartition(":")
-    with contextlib.ExitStack() as opened:
-        try:
-            if colon:
-                return socket.create_connection((host or "127.0.0.1", int(port)), timeout or _CONNECT_SECONDS).detach()
-            peer = opened.enter_context(socket.socket(socket.AF_UNIX))
-            peer.settimeout(timeout or _CONNECT_SECONDS)
-            peer.connect(address)
-        except OSError:
-            return -1
-        return peer.detach()
+    try:
+        return dial(arguments.text(address, "connect"), timeout or _CONNECT_SECONDS).detach()
+    except OSError:
+        return -1
 
 
 def _connect_now(address: str) -> int:

@@ -2,13 +2,13 @@
 
 import operator
 import os
-import socket
 from collections.abc import Callable
 from typing import Any, Final
 
 from palatine.codec.uwsgi_packet import HEADER_BYTES, SIGNAL, PacketHeader, encode_header, parse_header
 from palatine_app_server.sharing import mule_queues
 from palatine_app_server.system import own_lines
+from palatine_app_server.system.dialling import dial
 from palatine_app_server.system.last_words import print_exc
 from palatine_app_server.uwsgi_module import arguments
 from palatine_app_server.uwsgi_module.seat import Seat
@@ -117,11 +117,8 @@ class Signals:
 
 def _send_remote(node: str, number: int) -> None:
     """Send a signal to another server's uwsgi socket; OSError where it cannot be reached, ValueError where refused."""
-    host, colon, port = node.rpartition(":")
     try:
-        with (
-            socket.create_connection((host or "127.0.0.1", int(port)), _REMOTE_SECONDS) if colon else _connected(node)
-        ) as peer:
+        with dial(node, _REMOTE_SECONDS) as peer:
             peer.sendall(encode_header(PacketHeader(SIGNAL, 0, number)))
             answer = b""
             while len(answer) < HEADER_BYTES and (more := peer.recv(HEADER_BYTES - len(answer))):
@@ -132,17 +129,6 @@ def _send_remote(node: str, number: int) -> None:
         raise OSError(f"unable to deliver signal {number} to node {node}")
     if parse_header(answer).modifier2 != 1:
         raise ValueError(f"node {node} rejected signal {number}")
-
-
-def _connected(path: str) -> socket.socket:
-    peer = socket.socket(socket.AF_UNIX)
-    try:
-        peer.settimeout(_REMOTE_SECONDS)
-        peer.connect(path)
-    except OSError:
-        peer.close()
-        raise
-    return peer
 
 
 def _number(value: Any) -> int:

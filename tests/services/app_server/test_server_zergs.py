@@ -15,7 +15,7 @@ import pytest
 from palatine.codec import emperor_pipe
 from palatine.errors import PeerError
 from palatine_app_server.supervision.zergs import TAG
-from palatine_app_server.system import descriptor_gifts
+from palatine_app_server.system import descriptor_gifts, unix_sockets
 from palatine_app_server.system.loop import Loop
 from running import Runner, Running, free_port, get, wait_until
 
@@ -247,7 +247,7 @@ def test_an_abstract_name_is_for_its_user_alone() -> None:
     name = f"@palatine-{os.getpid()}"
     said: list[str] = []
     loop = Loop()
-    listener = descriptor_gifts.listen("zerg-server", name, None)
+    listener = unix_sockets.listening("zerg-server", name, None)
     door = descriptor_gifts.Door(
         "zerg-server", name, listener, loop, said.append, lambda client: descriptor_gifts.give(client, TAG, [0])
     )

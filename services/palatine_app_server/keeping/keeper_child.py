@@ -124,8 +124,11 @@ def _environment(birth: Birth) -> dict[str, str]:
         environ[link_sibling.VARIABLE] = str(birth.links)
     if birth.config >= 0:
         environ[CONFIG_FD_VARIABLE] = str(birth.config)
-    os.environ.clear()
-    os.environ.update(environ)
+    for name in os.environ.keys() - environ.keys():
+        del os.environ[name]
+    for name, value in environ.items():
+        if os.environ.get(name) != value:  # most are the keeper's own: what is not written stays shared
+            os.environ[name] = value
     sys.argv = list(birth.order.argv)
     return environ
 

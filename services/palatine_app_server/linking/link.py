@@ -26,6 +26,9 @@ from palatine.bus import Handlers, Request, Role, Sender, default_role_of, open_
 from palatine.errors import DeadlineError, PalatineError, PeerError
 from palatine_app_server.system.channel import MESSAGE_BYTES
 
+#: Between two looks at how much waits for an alarm-daemon.
+DEPTH_SECONDS: Final = 1.0
+
 #: The master answers from its event loop, in its next turn.
 ANSWER_SECONDS: Final = 5.0
 #: From the master's last word to the end.
@@ -115,11 +118,36 @@ async def run(fd: int, directory: Path, name: str, state_dir: str | None, master
         }
         await nursery.start(partial(serve_requests, directory / "ctl", handlers, role_of=role_of))
         await line.send({"op": "hello"})
+        news = News()
+        nursery.start_soon(_tell_depth, line, events, news)
         while (message := await line.receive()) is not None and message["op"] != "bye":
             _pass_on(line, events, message)
+            news.event.set()
         with trio.move_on_after(LAST_SECONDS):  # for one who has asked since: nobody answers any more
             await line.settled()
         nursery.cancel_scope.cancel()
+
+
+@attrs.define
+class News:
+    """Set when something may have begun to wait."""
+
+    event: trio.Event = attrs.field(factory=trio.Event)
+
+
+async def _tell_depth(line: MasterLine, events: Sender, news: News) -> None:
+    """Have the master show what waits: its segment is what people look at. Asleep while nothing does."""
+    told = (0, 0)
+    while True:
+        now = events.statistics()
+        depth = (now.queued + now.spooled, now.dropped)
+        if depth != told:
+            await line.send({"op": "outbox", "waiting": depth[0], "dropped": depth[1]})
+            told = depth
+        if not depth[0]:
+            await news.event.wait()
+            news.event = trio.Event()
+        await trio.sleep(DEPTH_SECONDS)
 
 
 def _spool(name: str, state_dir: str | None) -> Path | None:

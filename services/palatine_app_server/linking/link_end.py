@@ -5,6 +5,7 @@ The socket pair outlives the link process, so what was sent and not yet read rea
     master → link   {"op": "config", ...}  {"op": "log", "lines": [...]}  {"op": "raise", ...}
                     {"op": "reply", "id": n, "body": {...}}  {"op": "bye"}
     link → master   {"op": "hello"}  {"op": "request", "id": n, "type": "status", "body": {...}}
+                    {"op": "outbox", "waiting": n, "dropped": m}
 """
 
 import os
@@ -44,10 +45,13 @@ class LinkEnd:
         greeting: Callable[[], dict[str, Any]],
         state_dir: str,
         environ: Mapping[str, str],
+        on_outbox: Callable[[int, int], None],
         sibling: int = -1,
         wanted: bool = True,
     ) -> None:
         self._logs = logs
+        self._on_outbox = on_outbox
+        self._dropped = [0, 0]  # by links that have ended, and by this one
         self._environ = inheritable(environ)
         self._answer = answer
         self._greeting = greeting
@@ -183,8 +187,12 @@ class LinkEnd:
             if message is None:
                 return
             if message["op"] == "hello":
+                self._dropped = [sum(self._dropped), 0]
                 self._take_doorbell_down()
                 self._waiting.appendleft(self._greeting())
+            elif message["op"] == "outbox":
+                self._dropped[1] = int(message["dropped"])
+                self._on_outbox(int(message["waiting"]), sum(self._dropped))
             elif message["op"] == "request":
                 body = self._answer(str(message["type"]), message.get("body"))
                 self.post({"op": "reply", "id": message["id"], "body": body})

@@ -155,7 +155,7 @@ class Master:
         self._link = LinkEnd(
             place, self._logs, self._loop,
             answer=inquiries.answer, greeting=inquiries.greeting, state_dir=self._state_dir,
-            environ=self._environ, sibling=sibling,
+            environ=self._environ, sibling=sibling, on_outbox=self._tally.show_outbox,
             wanted=alarm_raising.has_news(settings, place.name, self._state_dir),
         )  # fmt: skip
 

@@ -14,6 +14,11 @@ class Tally:
         """The value of a field as it is now."""
         self._server[self._segment.word("server", name)] = value
 
+    def show_outbox(self, waiting: int, dropped: int) -> None:
+        """How many events no alarm-daemon has taken yet, and how many were given up."""
+        self.show("events_waiting", waiting)
+        self.show("events_dropped", dropped)
+
     def value(self, name: str) -> int:
         """What it shows."""
         value: int = self._server[self._segment.word("server", name)]

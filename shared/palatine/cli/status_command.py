@@ -96,6 +96,8 @@ def _about(thing: Found, rates: Mapping[str, float]) -> str:
     if thing.name in rates:
         parts.append(f"{rates[thing.name]:,.0f}/s")
     parts += [f"{figures['busy']}/{figures['cores']} busy", f"{figures['listen_queue']} queued"]
+    if figures.get("events_waiting"):
+        parts.append(f"{counted(figures['events_waiting'], 'events')} for the alarm-daemon")
     addresses = ", ".join(str(sock.get("name", "")) for sock in thing.labels.get("sockets", ()))
     return "  ".join([*parts, addresses])
 

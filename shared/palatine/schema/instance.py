@@ -78,6 +78,8 @@ INSTANCE: Final[tuple[Table, ...]] = (
             level(
                 "spooler_frequency", "seconds", "How often spoolers look, as the app has asked; 0 if it has not.", 26
             ),
+            level("events_waiting", "events", "Alarms and batches of log lines no alarm-daemon has taken yet.", 27),
+            count("events_dropped", "events", "Of them, those that were given up because too many waited.", 28),
         ),
     ),
     Table(

@@ -1,6 +1,7 @@
 """Orders without a terminal: touched files, the master FIFO, chain reloads, changed modules; and names and files."""
 
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from app_server import AppServer
 from load import Load
-from running import Runner, children, wait_until
+from running import Runner, children, run, wait_until
 
 
 def later(path: Path) -> None:
@@ -245,6 +246,25 @@ def test_a_hook_raises_an_alarm(programs: Runner) -> None:
     wait_until(lambda: server.server()["alarms_raised"] == 1, "the alarm")
     os.utime(touched, (0, 0))
     wait_until(lambda: server.server()["alarms_raised"] == 2, "the other alarm")
+
+
+RAISING = """
+    def application(environ, start_response):
+        uwsgi.alarm("tell", environ["PATH_INFO"])
+        start_response("200 OK", [])
+        return [b"raised"]
+"""
+
+
+def test_what_no_alarm_daemon_takes_is_counted(programs: Runner) -> None:
+    """Nothing waits for it, and everybody sees how much it will find: status, the segment, metrics, SNMP."""
+    server = AppServer(programs, "--alarm", "tell log:", app=RAISING)
+    for number in range(5):
+        assert server.get(f"/{number}") == b"raised"
+    wait_until(lambda: server.server()["events_waiting"] > 5, "the alarms and the rules, which go ahead")
+    assert server.server()["events_dropped"] == 0
+    status = run("palatine", "status", env={**os.environ, **programs.environ()}).stdout
+    assert re.search(r"[67] events for the alarm-daemon", status)
 
 
 def test_watched_trees(programs: Runner) -> None:

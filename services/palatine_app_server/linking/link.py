@@ -142,7 +142,10 @@ async def _tell_depth(line: MasterLine, events: Sender, news: News) -> None:
         now = events.statistics()
         depth = (now.queued + now.spooled, now.dropped)
         if depth != told:
-            await line.send({"op": "outbox", "waiting": depth[0], "dropped": depth[1]})
+            try:
+                await line.send({"op": "outbox", "waiting": depth[0], "dropped": depth[1]})
+            except OSError:  # the master is gone, which who listens to it hears, too
+                return
             told = depth
         if not depth[0]:
             await news.event.wait()

@@ -272,7 +272,7 @@ class Connection(Sender):
             if not key.startswith("UWSGI_") or key == "UWSGI_SCHEME" or self._limits.uwsgi_variables
         }
         environ.pop("wsgi.version", None)  # by it a request is known that has the server's own variables
-        script = environ.setdefault("SCRIPT_NAME", "")
+        script = environ.get("SCRIPT_NAME", "")
         path = environ.setdefault("PATH_INFO", "")
         environ.setdefault("REQUEST_METHOD", "GET")
         if self._packet.modifier1 == uwsgi_packet.WSGI_STRIP_SCRIPT_NAME and script and path.startswith(script):

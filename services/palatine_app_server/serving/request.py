@@ -178,6 +178,7 @@ class Requests:
         environ = connection.environ
         if "wsgi.version" not in environ:
             environ = environ | self._wsgi_base
+            environ.setdefault("SCRIPT_NAME", "")  # nginx does not send one, and the request line counts what it sends
         get = environ.get
         started_us = int((now + self._unix_offset) * 1_000_000)
         method = environ["REQUEST_METHOD"]

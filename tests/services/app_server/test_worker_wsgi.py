@@ -376,6 +376,22 @@ def test_the_request_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> 
     )
 
 
+def test_the_request_line_counts_what_the_front_end_sent(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """nginx sends no SCRIPT_NAME: the app has one, uWSGI's line does not count it."""
+    seen: list[str] = []
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        seen.append(environ["SCRIPT_NAME"])
+        return hello(environ, start_response)
+
+    variables = {"REQUEST_METHOD": "GET", "PATH_INFO": "/", "REQUEST_URI": "/", "REMOTE_ADDR": "10.0.0.1"}
+    with inside(tmp_path, app, protocol="uwsgi", log_requests=True) as server:
+        server.talk(packet(variables))
+    size = sum(len(name) + len(value) + 4 for name, value in variables.items())
+    assert f" 10.0.0.1 () {{8 vars in {size} bytes}} " in capfd.readouterr().err
+    assert seen == [""]
+
+
 @pytest.fixture
 def closed_stderr() -> Iterator[None]:
     """A log whose reader is gone."""

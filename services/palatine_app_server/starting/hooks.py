@@ -87,13 +87,18 @@ def parse(text: str, moment: str, shell: str = SHELL) -> Hook:
     return Hook(verb, argument, shell, private)
 
 
+#: What uWSGI calls moments it does not call by their options.
+_SHOWN: Final = {"as-root": "as root", "as-user": "as user", "pre-app": "pre app", "post-app": "post app",
+                 "as-user-atexit": "atexit"}  # fmt: skip
+
+
 def run(hooks: Sequence[Hook], moment: str) -> None:
     """Run each in turn; HookError for the first that fails."""
     for hook in hooks:
         if hook.verb in _OF_THE_MASTER:
             raise HookError(f"FATAL hook failed: {hook.text}: only hook-master-start and hook-touch can do that")
         said = "--- PRIVATE HOOK ---" if hook.private else f'"{hook.argument if hook.verb == "exec" else hook.text}"'
-        sys.stderr.write(f"running {said} ({moment.replace('-', ' ', 1) if 'as-' in moment else moment})...\n")
+        sys.stderr.write(f"running {said} ({_SHOWN.get(moment, moment)})...\n")
         sys.stderr.flush()
         try:
             _do(hook)

@@ -173,8 +173,12 @@ class Attached(Part):
 
     def _become(self, wish: DaemonWish, master: int) -> None:
         """In the child: drop everything of the master's, and execute the command."""
-        if wish.daemonize and os.fork():
-            os._exit(exits.OK)
+        if wish.daemonize:
+            if os.fork():
+                os._exit(exits.OK)
+            if wish.pidfile:
+                with open(wish.pidfile, "w", encoding="ascii") as file:  # it does not write its own, as uWSGI has it
+                    file.write(f"{os.getpid()}\n")
         os.setsid()
         if not wish.pidfile:
             linux.die_with_parent(master, signal.SIGKILL)

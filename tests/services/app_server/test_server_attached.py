@@ -107,9 +107,9 @@ def test_key_values(programs: Runner) -> None:
 @pytest.mark.parametrize("option", ["--smart-attach-daemon", "--smart-attach-daemon2"])
 def test_a_smart_daemon_outlives_its_instance(programs: Runner, option: str) -> None:
     pidfile = programs.directory / "smart.pid"
-    body = f"echo $$ >{pidfile}; exec sleep 600"
     script = programs.directory / "smart.sh"
-    script.write_text(f"setsid sh -c '{body}' >/dev/null 2>&1 &\n" if option.endswith("daemon") else body)
+    itself = f"setsid sh -c 'echo $$ >{pidfile}; exec sleep 600' >/dev/null 2>&1 &\n"
+    script.write_text(itself if option.endswith("daemon") else "exec sleep 600\n")  # the other one's is ours to write
     words = [option, f"{pidfile} sh {script}"]
     server = AppServer(programs, *words)
     pid = pid_in(pidfile)

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from palatine import places
 from palatine.codec import emperor_pipe
@@ -40,7 +40,7 @@ from palatine_app_server.supervision.succession import Words
 from palatine_app_server.supervision.takers import Takers
 from palatine_app_server.supervision.tally import Tally
 from palatine_app_server.supervision.workforce import Workforce
-from palatine_app_server.system import background, instance, linux, sockets, titles
+from palatine_app_server.system import background, instance, linux, own_lines, sockets, titles
 from palatine_app_server.system.instance import Place
 from palatine_app_server.system.loop import MEANINGLESS, Loop
 from palatine_app_server.system.part import Part
@@ -49,8 +49,6 @@ from palatine_app_server.system.part import Part
 TICK_SECONDS: Final = 1.0
 #: How soon to try again when the link does not read.
 RETRY_SECONDS: Final = 0.05
-#: A daemon that has not fetched its socket by then is missing, and one warning says so.
-FETCH_SECONDS: Final = 10.0
 
 
 class Master:
@@ -78,7 +76,7 @@ class Master:
         tls = certificates.contexts(settings.tls)  # keys are read with the rights we were started with
         log = foundation.open_log(settings, begun=self._succeeds)
         foundation.make_spools(settings, words.cwd)
-        pid_files.write(settings.process.early_pidfiles, _say_early)
+        pid_files.write(settings.process.early_pidfiles, own_lines.say)
         foundation.drop_privileges(settings, place, self._sockets, words.argv)
         self._segment = foundation.make_segment(settings, place, self._sockets, words.cwd)
         self._tally = Tally(self._segment)
@@ -96,8 +94,9 @@ class Master:
             logs=self._logs, commons=self._commons, crashes=self._crashes, tls=tls, master=self._hearing.theirs,
         )  # fmt: skip
         self._takers = Takers(
-            place.directory / "handoff", self._sockets.offered, self._loop, self._offer_options,
+            place.directory / "handoff", self._sockets.offered, self._loop,
             PushOffers(lambda: self._settings.pushes, self._logs.say),
+            settings=lambda: self._settings, community=settings.community, say=self._logs.say,
         )  # fmt: skip
         self._backlog = Backlog(
             self._sockets.requests,
@@ -107,7 +106,6 @@ class Master:
             settings.alarms.backlog,
             self._alarms,
         )
-        self._community = settings.community
         self._actions = Actions(self._logs, self._deliver, self._commons.queues, self._app_environ(settings))
         self._companions = Companions(self._logs.say, self._environ)
         self._parts: list[Part] = []
@@ -180,14 +178,12 @@ class Master:
             part.start(now)
         self._workforce.request_reload()
         tick_at = now + TICK_SECONDS
-        fetch_by = now + FETCH_SECONDS
         while not self._workforce.finished:
             now = time.monotonic()
             if now >= tick_at:
                 self._tick()
                 tick_at = now + TICK_SECONDS
-            if self._takers.missing and now >= fetch_by:
-                self._warn_of_missing()
+            self._takers.tick(now)
             self._workforce.tick(now)
             for part in self._parts:
                 part.tick(now)
@@ -223,7 +219,7 @@ class Master:
             ignored=MEANINGLESS,
         )
         self._hearing.watch(self._loop)
-        self._takers.watch()
+        self._takers.watch(time.monotonic())
         for fd, read in self._logs.readers():
             self._loop.watch(fd, read)
         if self._emperor is not None and not self._settings.process.start.emperor_proxy:
@@ -320,7 +316,7 @@ class Master:
             ),
             "signal": lambda said: self._deliver(int(said["number"])),
             "alarm": lambda said: self._alarms(str(said["alarm"]), str(said["message"]), "api"),
-            "community": self._change_community,
+            "community": lambda said: self._takers.change_community(str(said["community"])),
             "reload": lambda _said: self._orders.reload(),
             "stop": lambda _said: self._orders.stop_now(),
             "register": lambda said: self._signals.register(
@@ -336,25 +332,6 @@ class Master:
         self._workforce.accepting(worker, int(said["generation"]), paused=bool(said.get("paused")))
         if self._emperor is not None and worker == 1:
             self._emperor.tell(emperor_pipe.ACCEPTING)
-
-    def _change_community(self, said: Message) -> None:
-        self._community = str(said["community"])
-        self._takers.send_away()
-
-    def _offer_options(self, kind: str) -> dict[str, Any]:
-        """What the config says now about a socket of this kind."""
-        if kind == "stats":
-            return self._settings.stats_options
-        return {
-            "community": self._community,
-            "snmp": self._settings.snmp,
-            "null_unset": self._settings.snmp_null_unset,
-        }
-
-    def _warn_of_missing(self) -> None:
-        for daemon in sorted(self._takers.missing):
-            self._logs.say(f"*** WARNING: no {daemon} has come for its sockets; they are served once one runs ***")
-        self._takers.missing.clear()
 
     def _deliver(self, number: int) -> None:
         delivered = self._signals.deliver(number)
@@ -393,10 +370,6 @@ class Master:
 
     def _give_up(self, code: int) -> None:
         self._orders.give_up(code)
-
-
-def _say_early(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
 
 
 def start(settings: AppSettings, place: Place, words: Words, reread: Callable[[], AppSettings]) -> int:

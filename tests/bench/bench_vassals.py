@@ -42,9 +42,9 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=20, help="on-demand vassals to wake")
     parser.add_argument("--maps", action="store_true", help="show the mappings of one worker")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as directory, runner(Path(directory)) as programs:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory, runner(Path(directory)) as programs:
         _running(programs, options.vassals, maps=options.maps)
-    with tempfile.TemporaryDirectory() as directory, runner(Path(directory)) as programs:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory, runner(Path(directory)) as programs:
         _on_demand(programs, options.calls)
 
 
@@ -76,9 +76,10 @@ def _running(programs: Runner, count: int, *, maps: bool) -> None:
 def _start(programs: Runner, *words: str) -> Running:
     """An emperor, the second time one is started: by then there is bytecode."""
     bytecode = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(programs.directory / "bytecode")}
-    (programs.directory / "none").mkdir()
-    first = programs.start("palatine-emperor", "--emperor", "none", environ=bytecode)
-    wait_until(lambda: _keepers(first.pid), "a keeper")
+    port = free_port()
+    _vassal(programs, port, f"http-socket = 127.0.0.1:{port}\n", "w")
+    first = programs.start("palatine-emperor", "--emperor", "w", environ=bytecode)
+    wait_until(lambda: _call(port), "an answer")
     first.stop()
     return programs.start("palatine-emperor", *words, environ=bytecode)
 
@@ -109,11 +110,11 @@ def _on_demand(programs: Runner, count: int) -> None:
     )
 
 
-def _vassal(programs: Runner, port: int, more: str) -> Path:
+def _vassal(programs: Runner, port: int, more: str, directory: str = "v") -> Path:
     home = programs.directory
     (home / "app.py").write_text(APP)
-    (home / "v").mkdir(exist_ok=True)
-    path = home / "v" / f"{port}.ini"
+    (home / directory).mkdir(exist_ok=True)
+    path = home / directory / f"{port}.ini"
     path.write_text(f"[uwsgi]\nmaster = true\nchdir = {home}\nmodule = app\nprotocol = http\n{more}")
     return path
 

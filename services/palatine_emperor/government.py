@@ -128,7 +128,8 @@ class Government:
         ctx.handlers["stop"] = (Role.OPERATOR, self._stop_requested)
         ctx.on_reload(self._reload)
         ctx.on_statistics(self._statistics)
-        keeper = partial(open_keeper, ctx.daemon_dir, dict(os.environ), descriptors)
+        words = ["--descriptors", str(descriptors), *["--ksm"] * settings.ksm]
+        keeper = partial(open_keeper, ctx.daemon_dir, dict(os.environ), words)
         await nursery.start(self._supervisor.govern, keeper, self._hands)
         await self._desk.restore()
         self._court.open(nursery)

@@ -158,10 +158,8 @@ class KeeperLink:
         return True
 
 
-async def open_keeper(directory: Path, environ: Mapping[str, str], descriptors: int) -> tuple[KeeperLink, Holdings]:
-    """Connect to the keeper of `directory`, started if none is there; returns it with all it holds.
-
-    `descriptors` is the soft limit of descriptors its vassals shall have.
+async def open_keeper(directory: Path, environ: Mapping[str, str], words: Sequence[str]) -> tuple[KeeperLink, Holdings]:
+    """Connect to the keeper of `directory`, started with `words` if none is there; returns it with all it holds.
 
     Raises:
         ConfigError: the directory's path is too long for a socket in it.
@@ -175,7 +173,7 @@ async def open_keeper(directory: Path, environ: Mapping[str, str], descriptors: 
     for _ in range(ATTEMPTS):
         link = await _connected(path)
         if link is None:
-            _start(path, environ, descriptors)
+            _start(path, environ, words)
             link = await _connected(path)
         if link is None:
             continue
@@ -220,7 +218,7 @@ def _wait(pid: int) -> None:
     os.waitpid(pid, os.WNOHANG)
 
 
-def _start(path: Path, environ: Mapping[str, str], descriptors: int) -> None:
+def _start(path: Path, environ: Mapping[str, str], words: Sequence[str]) -> None:
     """Bind the path and give it to a new keeper: who connects waits in the backlog until it is ready."""
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
@@ -235,7 +233,7 @@ def _start(path: Path, environ: Mapping[str, str], descriptors: int) -> None:
         listener.listen(_BACKLOG)
         os.posix_spawn(
             sys.executable,
-            [sys.executable, *_KEEPER, "--fd", str(_KEEPER_FD), "--descriptors", str(descriptors)],
+            [sys.executable, *_KEEPER, "--fd", str(_KEEPER_FD), *words],
             dict(environ),
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

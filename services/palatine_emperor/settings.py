@@ -93,6 +93,7 @@ class Settings:
     umount_as_emperor: tuple[str, ...] = ()
     exec_as_emperor: tuple[str, ...] = ()
     reload_mercy: float = attrs.field(default=30, validator=_positive)
+    ksm: bool = False  # the kernel may merge equal pages of the vassals
     listen: int = attrs.field(default=100, validator=_positive)
     pidfile: str = ""
     stats_http: bool = False

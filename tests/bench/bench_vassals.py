@@ -1,6 +1,6 @@
 """What a vassal of one worker costs: memory of each of its processes, and how soon an on-demand one answers.
 
-    python tests/bench/bench_vassals.py [--vassals 10] [--calls 20] [--maps]
+    python tests/bench/bench_vassals.py [--vassals 10] [--calls 20] [--maps] [--ksm]
 
 Memory is the proportional set size (Pss of smaps_rollup), in KiB, of the vassals after one request each: the median of
 each kind of process, and of their sums. The first answer is the time from connect() to the end of the answer of a
@@ -11,19 +11,21 @@ and used, whatever the environment says: a keeper that compiles what it imports 
 """
 
 import argparse
+import contextlib
 import socket
 import statistics
 import struct
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from running import Runner, Running, free_port, runner, session, wait_until
 
+_KSM = Path("/sys/kernel/mm/ksm")
 PAGE_BYTES = 4096
 #: proc(5), pagemap: a word a page; the last bit says whether it is present, the first 55 where.
 _WORD = struct.Struct("=Q")
@@ -41,20 +43,24 @@ def main() -> None:
     parser.add_argument("--vassals", type=int, default=10)
     parser.add_argument("--calls", type=int, default=20, help="on-demand vassals to wake")
     parser.add_argument("--maps", action="store_true", help="show the mappings of one worker")
+    parser.add_argument("--ksm", action="store_true", help="let the kernel merge equal pages; for root")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory, runner(Path(directory)) as programs:
-        _running(programs, options.vassals, maps=options.maps)
+    merging = _merging() if options.ksm else contextlib.nullcontext()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory, merging, runner(Path(directory)) as programs:
+        _running(programs, options.vassals, maps=options.maps, ksm=options.ksm)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory, runner(Path(directory)) as programs:
         _on_demand(programs, options.calls)
 
 
-def _running(programs: Runner, count: int, *, maps: bool) -> None:
+def _running(programs: Runner, count: int, *, maps: bool, ksm: bool) -> None:
     ports = [free_port() for _ in range(count)]
     for port in ports:
         _vassal(programs, port, f"http-socket = 127.0.0.1:{port}\n")
-    emperor = _start(programs, "--emperor", "v")
+    emperor = _start(programs, "--emperor", "v", *["--ksm"] * ksm)
     for port in ports:
         wait_until(lambda port=port: _call(port), "an answer")  # type: ignore[misc]
+    if ksm:
+        _wait_merged()
     sizes: dict[str, list[int]] = {"emperor": [_pss(emperor.pid)]}
     for pid in _keepers(emperor.pid):
         sizes.setdefault("keeper and sibling", []).append(_pss(pid))
@@ -71,6 +77,26 @@ def _running(programs: Runner, count: int, *, maps: bool) -> None:
         for kind, pid in _named(pids):
             _show_maps(kind, pid)
             _show_sharers(pid)
+
+
+@contextlib.contextmanager
+def _merging() -> Iterator[None]:
+    """The kernel merges equal pages of whom allows it, fast; for root, and put back as it was."""
+    switches = {"pages_to_scan": "8000", "sleep_millisecs": "10", "run": "1"}
+    before = {name: (_KSM / name).read_text() for name in switches}
+    try:
+        for name, value in switches.items():
+            (_KSM / name).write_text(value)
+        yield
+    finally:
+        for name, value in before.items():
+            (_KSM / name).write_text(value)
+
+
+def _wait_merged() -> None:
+    """Pages are compared by two scans, and merged by the next."""
+    enough = int((_KSM / "full_scans").read_text()) + 4
+    wait_until(lambda: int((_KSM / "full_scans").read_text()) >= enough, "four scans", 300)
 
 
 def _start(programs: Runner, *words: str) -> Running:

@@ -26,6 +26,7 @@ import resource
 import select
 import signal
 import socket
+import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from typing import Final
@@ -56,6 +57,7 @@ from palatine_app_server.keeping.keeper_child import Birth, Serve, enter, serve_
 from palatine_app_server.keeping.keeper_links import Links
 from palatine_app_server.keeping.keeper_post import Post
 from palatine_app_server.keeping.keeper_ward import Ward, pairs, start_time
+from palatine_app_server.starting import kernel_jails
 from palatine_app_server.system import linux
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
@@ -287,11 +289,14 @@ def main(argv: Sequence[str] | None = None, serve: Serve = serve_app) -> int:
     parser.add_argument("--fd", type=int, required=True, help="listening SOCK_SEQPACKET socket the emperor bound")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     parser.add_argument("--descriptors", type=int, default=soft, help="soft limit of descriptors for vassals")
+    parser.add_argument("--ksm", action="store_true", help="let the kernel merge equal pages of all vassals")
     args = parser.parse_args(argv)
     os.closerange(3, args.fd)  # what a shell or make left open for the emperor must not stay open as long as we live
     os.closerange(args.fd + 1, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # two or three descriptors a vassal
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    if args.ksm:
+        _be_mergeable()
     os.chdir("/")
     keeper = Keeper(socket.socket(fileno=args.fd), args.descriptors)
     _warm(serve)
@@ -301,6 +306,14 @@ def main(argv: Sequence[str] | None = None, serve: Serve = serve_app) -> int:
         return 0
     del keeper
     return enter(birth, serve)
+
+
+def _be_mergeable() -> None:
+    """Vassals, which inherit it, do the same in the same places: most pages they write are equal."""
+    try:
+        kernel_jails.merge_memory()
+    except OSError as error:  # a kernel before 6.4, or one without KSM
+        sys.stderr.write(f"[uwsgi-KSM] {error.filename}: {error.strerror}\n")
 
 
 def _warm(serve: Serve) -> None:

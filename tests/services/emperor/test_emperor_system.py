@@ -187,6 +187,20 @@ def test_no_mercy_for_a_vassal_that_does_not_stop(realm: Realm) -> None:
     assert "[emperor] NO MERCY for vassal deaf.ini !!!" in realm.log()
 
 
+def test_equal_pages_of_vassals_may_be_merged(realm: Realm) -> None:
+    app = "import ctypes\ndef application(environ, start_response):\n    start_response('200 OK', [])\n"
+    (realm.directory / "app.py").write_text(app + "    return [b'%d' % ctypes.CDLL(None).prctl(68, 0, 0, 0, 0)]\n")
+    answers = []
+    for words in (["--ksm"], []):  # what PR_GET_MEMORY_MERGE says in a worker
+        port = free_port()
+        realm.vassal("one.ini", port)
+        emperor = realm.start("--emperor", str(realm.vassals), *words)
+        answers.append(wait_for("an answer", lambda port=port: get(port)))
+        emperor.send_signal(signal.SIGINT)
+        emperor.wait()
+    assert answers == ["1", "0"]
+
+
 def test_two_directories_may_have_the_same_name(realm: Realm) -> None:
     one, two = free_port(), free_port()
     realm.vassal("app.ini", one, realm.directory / "d1")

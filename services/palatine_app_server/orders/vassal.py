@@ -28,6 +28,7 @@ class EmperorPipe:
         os.set_blocking(fd, False)
         os.set_inheritable(fd, False)
         self._loyal = False
+        self._before = 0  # requests of the generations before
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> "EmperorPipe | None":
@@ -49,9 +50,13 @@ class EmperorPipe:
         except OSError:
             return
 
-    def announce_loyalty(self) -> None:
-        """After the first request: once per life."""
-        if not self._loyal:
+    def begin(self, requests: int) -> None:
+        """A generation serves, after so many `requests` of those before: it has its loyalty to show yet."""
+        self._loyal, self._before = False, requests
+
+    def announce_loyalty(self, requests: int) -> None:
+        """After the first request of a generation."""
+        if not self._loyal and requests > self._before:
             self._loyal = True
             self.tell(emperor_pipe.LOYAL)
 

@@ -284,8 +284,8 @@ class Master:
     def _tick(self) -> None:
         self._backlog.measure()
         self._logs.tick()
-        if self._emperor is not None and self._tally.requests():
-            self._emperor.announce_loyalty()
+        if self._emperor is not None:
+            self._emperor.announce_loyalty(self._tally.requests())
 
     def _reap(self) -> None:
         while True:
@@ -347,6 +347,8 @@ class Master:
 
     def _on_ready(self) -> None:
         generation = self._workforce.reload.serving
+        if self._emperor is not None:
+            self._emperor.begin(self._tally.requests() if generation > 1 else 0)
         if not self._served:
             self._served = True
             background.tell(self._ready_fd)

@@ -68,9 +68,9 @@ def is_monitored(settings: RecycleSettings, error: BaseException) -> bool:
 
 
 def is_evil(settings: RecycleSettings, memory: Memory) -> str:
-    """The option by which the master kills a worker of this size; "" where it lives."""
+    """What of its size the master kills a worker for, in uWSGI's words; "" where it lives."""
     if settings.evil_reload_on_as and memory.address_space >= settings.evil_reload_on_as:
-        return "evil-reload-on-as"
+        return f"ADDRESS SPACE: {memory.address_space}"
     if settings.evil_reload_on_rss and memory.resident >= settings.evil_reload_on_rss:
-        return "evil-reload-on-rss"
+        return f"RSS: {memory.resident}"
     return ""

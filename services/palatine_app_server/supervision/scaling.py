@@ -1,6 +1,7 @@
 """How many workers there are, how large and how old: what the master looks at once a second. Decides by policies."""
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -159,8 +160,8 @@ class Scaling(Part):
         if self._watching or now - self._asked <= settings.life.idle_seconds:
             return
         self._asked = now
-        idle = settings.life.idle_seconds
-        self._logs.say(f"workers have been inactive for more than {idle} seconds ({int(now)}-{int(now - idle)})")
+        idle, unix = settings.life.idle_seconds, int(time.time())
+        self._logs.say(f"workers have been inactive for more than {idle} seconds ({unix}-{unix - idle})")
         if settings.life.die_on_idle:
             self._on_idle()
         else:
@@ -199,8 +200,7 @@ class Scaling(Part):
             self._workforce.slots.memory(life.worker, memory)
             evil = recycle_policy.is_evil(settings.life.recycle, memory)
             if evil:
-                size = f"{memory.address_space} bytes, {memory.resident} resident"
-                text = f"worker {life.worker} (pid: {life.pid}) is too large for {evil} ({size}): killing it"
+                text = f"*** EVIL RELOAD ON WORKER {life.worker} {evil} (pid: {life.pid}) ***"
                 self._workforce.renew(life, worker_policy.Kill(text))
         self._rss = total
 

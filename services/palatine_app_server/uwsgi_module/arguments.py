@@ -13,7 +13,6 @@ UNPARSED: Final = frozenset(
         "total_requests", "websocket_recv", "websocket_recv_nb", "worker_id", "workers",
     }
 )  # fmt: skip
-_INT_BITS: Final = 31
 
 
 def careless(function: Callable[[], Any]) -> Callable[..., Any]:
@@ -33,12 +32,17 @@ def byte(value: Any) -> int:
     return number
 
 
-def integer(value: Any) -> int:
-    """Format i: a whole number of 32 bits."""
+def integer(value: Any, bits: int = 32) -> int:
+    """Format i: a whole number of 32 bits, or of others."""
     number = operator.index(value)
-    if not -1 << _INT_BITS <= number < 1 << _INT_BITS:
+    if not -1 << bits - 1 <= number < 1 << bits - 1:
         raise OverflowError(f"signed integer is {'greater than maximum' if number > 0 else 'less than minimum'}")
     return number
+
+
+def long(value: Any) -> int:
+    """Format l: a whole number of 64 bits."""
+    return integer(value, 64)
 
 
 def text(value: Any, function: str, position: int = 1) -> str:

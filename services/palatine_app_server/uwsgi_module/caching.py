@@ -58,7 +58,7 @@ class Caching:
         def store(key: str | bytes, value: str | bytes, expires: int = 0, cache: str | None = None) -> bool | None:
             found = self._named(cache)
             name, content = arguments.data(key, function), arguments.data(value, function, 2)
-            seconds = operator.index(expires)
+            seconds = arguments.long(expires)
             if not found:
                 return None
             return self._told(found[0], found[1].store(name, content, seconds, int(time.time()), update=update))
@@ -68,7 +68,7 @@ class Caching:
     def _changer(self, function: str, operation: Callable[[int, int], int]) -> Callable[..., bool | None]:
         def change(key: str | bytes, by: int = 1, expires: int = 0, cache: str | None = None) -> bool | None:
             found = self._named(cache)
-            name, delta, seconds = arguments.data(key, function), operator.index(by), operator.index(expires)
+            name, delta, seconds = arguments.data(key, function), arguments.long(by), arguments.long(expires)
             if not found:
                 return None
             now = int(time.time())

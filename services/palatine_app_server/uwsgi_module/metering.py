@@ -53,7 +53,7 @@ class Metering:
         """A function that returns True, or None for what cannot be changed: unknown, collected, an alias."""
 
         def change(name: str, value: int = 1) -> bool | None:
-            wanted, operand = arguments.text(name, function), operator.index(value)
+            wanted, operand = arguments.text(name, function), arguments.long(value)
             row = None if self._table is None else self._table.rows.get(wanted)
             if self._table is None or row is None or not self._table.entries[row].writable:
                 return None

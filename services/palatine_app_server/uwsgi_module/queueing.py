@@ -1,6 +1,5 @@
 """The queue: `uwsgi.queue_push` and its kin, straight on shared memory."""
 
-import operator
 import time
 from typing import Any
 
@@ -19,7 +18,7 @@ class Queueing:
         queue = self._queue
         return {
             "queue_size": queue.slots,
-            "queue_get": lambda slot: queue.get(operator.index(slot)),
+            "queue_get": lambda slot: queue.get(arguments.long(slot)),
             "queue_set": self._set,
             "queue_last": self._last,
             "queue_push": self._push,
@@ -34,8 +33,8 @@ class Queueing:
 
     def _set(self, slot: int, message: str | bytes) -> bool | None:
         data = arguments.data(message, "queue_set", 2)
-        return True if self._queue.put(operator.index(slot), data, int(time.time())) else None
+        return True if self._queue.put(arguments.long(slot), data, int(time.time())) else None
 
     def _last(self, number: int = 0) -> bytes | list[bytes | None] | None:
-        wanted = operator.index(number)
+        wanted = arguments.long(number)
         return self._queue.last(wanted) if wanted > 0 else self._queue.last(1)[0]

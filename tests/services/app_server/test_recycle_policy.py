@@ -56,7 +56,7 @@ def test_exceptions(settings: RecycleSettings, *, monitored: bool) -> None:
 
 def test_evil() -> None:
     settings = RecycleSettings(evil_reload_on_as=100, evil_reload_on_rss=50)
-    assert is_evil(settings, Memory(100, 0)) == "evil-reload-on-as"
-    assert is_evil(settings, Memory(99, 50)) == "evil-reload-on-rss"
+    assert is_evil(settings, Memory(100, 0)) == "ADDRESS SPACE: 100"
+    assert is_evil(settings, Memory(99, 50)) == "RSS: 50"
     assert is_evil(settings, Memory(99, 49)) == ""
     assert is_evil(RecycleSettings(), Memory(9**15, 9**15)) == ""

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
@@ -46,9 +47,10 @@ def main() -> None:
     parser.add_argument("--ksm", action="store_true", help="let the kernel merge equal pages; for root")
     options = parser.parse_args()
     merging = _merging() if options.ksm else contextlib.nullcontext()
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory, merging, runner(Path(directory)) as programs:
+    place = partial(tempfile.TemporaryDirectory, ignore_cleanup_errors=True)
+    with place() as directory, merging, runner(Path(directory)) as programs:
         _running(programs, options.vassals, maps=options.maps, ksm=options.ksm)
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory, runner(Path(directory)) as programs:
+    with place() as directory, runner(Path(directory)) as programs:
         _on_demand(programs, options.calls)
 
 

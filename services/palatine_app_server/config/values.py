@@ -30,7 +30,9 @@ def whole_number(text: str, minimum: int | None = None, *, key: str = "") -> int
 
 def pattern(text: str) -> "re.Pattern[str]":
     """`text` as a compiled regular expression."""
+    from palatine.codec.pcre_dialect import to_python  # only where a config has expressions
+
     try:
-        return re.compile(text)
+        return re.compile(to_python(text))
     except re.error as error:
         raise ConfigError(f"{text!r} is not a regular expression: {error}") from error

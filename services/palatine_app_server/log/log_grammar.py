@@ -78,8 +78,10 @@ def parse_route(text: str) -> Route:
 
 def compile_pattern(text: str) -> "re.Pattern[bytes]":
     """A regular expression over the bytes of a line."""
+    from palatine.codec.pcre_dialect import to_python  # only where a config has expressions
+
     try:
-        return re.compile(text.encode("utf-8", "surrogateescape"))
+        return re.compile(to_python(text).encode("utf-8", "surrogateescape"))
     except re.error as error:
         raise ConfigError(f"{text!r} is not a regular expression: {error}") from error
 

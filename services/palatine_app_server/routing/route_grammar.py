@@ -129,8 +129,10 @@ def parse_rule(kind: str, value: str) -> Rule:
 
 def compile_pattern(text: str) -> "re.Pattern[str]":
     """A regular expression over latin-1 text, as request variables are."""
+    from palatine.codec.pcre_dialect import to_python  # only where a config has expressions
+
     try:
-        return re.compile(text.encode("utf-8", "surrogateescape").decode("latin-1"))
+        return re.compile(to_python(text).encode("utf-8", "surrogateescape").decode("latin-1"))
     except re.error as error:
         raise ConfigError(f"{text!r} is not a regular expression: {error}") from error
 

@@ -89,6 +89,12 @@ def test_what_a_format_makes_of_a_request(form: str, line: str) -> None:
     assert lines(served(), format=form) == [line]
 
 
+def test_expressions_are_pcres() -> None:
+    assert log_grammar.compile_pattern("[[:alpha:]]+ \\Qé+\\E").search("hello é+".encode())
+    with pytest.raises(ConfigError, match="is not a regular expression"):
+        log_grammar.compile_pattern("[[:alfa:]]")
+
+
 def test_a_host_nobody_named_is_the_servers() -> None:
     environ = {"SERVER_NAME": "here"} | {key: value for key, value in ENVIRON.items() if key != "HTTP_HOST"}
     assert lines(served(environ=environ), format="%(host)") == ["here"]

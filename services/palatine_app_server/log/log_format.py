@@ -113,7 +113,7 @@ _FUNCTIONS: Final[dict[str, Getter]] = {
     "pid": lambda served: served.pid,
     "wid": lambda served: served.worker,
     "switches": lambda served: served.switches,
-    "vars": lambda served: len(served.environ) * 2,
+    "vars": lambda served: served.environ_count * 2,
     "core": lambda served: served.core,
     "vsz": lambda _served: memory()[0],
     "rss": lambda _served: memory()[1],

@@ -42,6 +42,11 @@ class RequestLogSettings(NamedTuple):
         return self.enabled or self.filtered
 
     @property
+    def plain(self) -> bool:
+        """Whether each request gets the default line, which says little of what the client sent."""
+        return self.enabled and not (self.format or self.forwarded or self.host)
+
+    @property
     def filtered(self) -> bool:
         """Whether an option picks requests that get a line although the log is off."""
         return bool(
@@ -74,7 +79,10 @@ class Notes:
 
 
 class Served(NamedTuple):
-    """What a line can say of one request; `started_us` is unix time and `micros` a duration, both microseconds."""
+    """What a line can say of one request; `started_us` is unix time and `micros` a duration, both microseconds.
+
+    `environ` has what the line needs of `environ_count` variables, which take `environ_bytes` in a uwsgi packet.
+    """
 
     pid: int
     worker: int
@@ -83,6 +91,7 @@ class Served(NamedTuple):
     app_requests: int
     total_requests: int
     environ: dict[str, str]
+    environ_count: int
     environ_bytes: int
     started_us: int
     micros: int
@@ -120,20 +129,20 @@ class RequestLog:
         """UWSGI's default line, without its newline."""
         settings, get = self._settings, served.environ.get
         (
-            pid, _worker, core, app, app_requests, total_requests, environ, environ_bytes, started_us, micros,
+            pid, _worker, core, app, app_requests, total_requests, environ, count, environ_bytes, started_us, micros,
             body_bytes, status, header_count, header_bytes, switches, notes,
         ) = served  # fmt: skip
         via = " " if notes is None or not notes.via else f" via {notes.via}() "
         took = f"{micros} micros" if settings.micros else f"{micros // 1000} msecs"
         peer = address(settings, environ) if settings.forwarded else get("REMOTE_ADDR", "")
         line = _LINE % (
-            pid, app, app_requests, total_requests, peer, get("REMOTE_USER", ""), len(environ) * 2, environ_bytes,
+            pid, app, app_requests, total_requests, peer, get("REMOTE_USER", ""), count * 2, environ_bytes,
             self._ctime(started_us), get("REQUEST_METHOD", ""), get("REQUEST_URI", ""), body_bytes, took, via,
             get("SERVER_PROTOCOL", ""), status, header_count, header_bytes, switches, core,
         )  # fmt: skip
         if len(line) >= MOST_CHARACTERS:
             line = _LINE % (
-                pid, app, app_requests, total_requests, "0.0.0.0", "", len(environ) * 2, environ_bytes,
+                pid, app, app_requests, total_requests, "0.0.0.0", "", count * 2, environ_bytes,
                 self._ctime(started_us), "-", "-", body_bytes, took, via,
                 "-", status, header_count, header_bytes, switches, core,
             )  # fmt: skip

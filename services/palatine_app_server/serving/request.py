@@ -28,6 +28,10 @@ from palatine_app_server.system.own_lines import stamp
 
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Any]
 
+#: What a line says of a request: its variables or some of them, their number, and their bytes in a uwsgi packet.
+Asked = tuple[dict[str, Any], int, int]
+_ADDRESS_BYTES: Final = len("REMOTE_ADDR") + 4  # two lengths
+
 _HTTPS: Final = frozenset({"on", "1", "true"})
 _OVERDUE: Final = b"The request took too long.\n"
 _GATEWAY_TIMEOUT: Final = (
@@ -129,6 +133,7 @@ class Requests:
         self._date, self._date_until = "", 0
         self._pid = os.getpid()
         self._logs_requests = settings.request_log.wanted
+        self._logs_plainly = settings.request_log.plain and self._handler is None
         self._request_log = RequestLog(settings.request_log, self._write_request_line)
         self.cores = [Core(number, ledger) for number, ledger in enumerate(ledgers)]
         for core in self.cores:
@@ -148,6 +153,7 @@ class Requests:
             "wsgi.url_scheme": "http",
             "wsgi.input": None,  # each request has its own
         }
+        self._variables_added = len(self._wsgi_base) + 1  # to those the parser knows: REMOTE_ADDR is the connection's
         self.see_clock()
 
     def see_clock(self) -> None:
@@ -166,14 +172,15 @@ class Requests:
         What it parses is all an app gets to see, made in one piece. Where what the client sent is needed by itself, for
         the request log and the stats, `answer` adds the rest.
         """
-        if self._logs_requests or self.cores[0].ledger.shows_variables or listener.protocol == "uwsgi":
+        shown = self.cores[0].ledger.shows_variables or (self._logs_requests and not self._logs_plainly)
+        if shown or listener.protocol == "uwsgi":
             return HeadParser(listener.variables)
         return HeadParser(self._wsgi_base | listener.variables)
 
     def answer(self, core: Core, connection: Connection, now: float) -> bool:  # noqa: C901 - a call is a hundredth of it
         """Call the app and send what it says; whether the connection lives on. The request was complete at `now`."""
         assert connection.head is not None
-        _, keep_alive, _, http11 = connection.head
+        _, keep_alive, _, http11, _ = connection.head
         framed, ledger, seconds = connection.framed, core.ledger, self._harakiri_seconds
         environ = connection.environ
         if "wsgi.version" not in environ:
@@ -201,6 +208,7 @@ class Requests:
             ledger.arm(int((now + seconds) * 1000))
         if "HTTPS" in environ or "UWSGI_SCHEME" in environ:
             environ["wsgi.url_scheme"] = _scheme(environ)
+        asked = self._asked(connection, environ) if self._logs_plainly and framed else None
         environ["wsgi.input"] = connection.body or io.BytesIO()
         if self._several:
             environ["uwsgi.core"] = core.id
@@ -210,7 +218,7 @@ class Requests:
         core.connection = core.response = None
         ledger.end(micros, response.body_bytes + response.header_bytes, connection.write_wait)
         if self._logs_requests or core.notes is not None:
-            self._log(core, connection.environ, response, started_us, micros)
+            self._log(core, asked, connection.environ, response, started_us, micros)
         if alive:
             connection.finish(ended)
         if self._done is not None:
@@ -302,19 +310,43 @@ class Requests:
             return False
         return True
 
-    def _log(self, core: Core, environ: dict[str, Any], response: Response, started_us: int, micros: int) -> None:
+    def _asked(self, connection: Connection, environ: dict[str, Any]) -> Asked:
+        """What the default line says of a request, taken before the app has it. Known header lines were counted."""
+        assert connection.head is not None
+        count, size = connection.head.variables
+        if count + self._variables_added != len(environ):
+            return _texts(environ)
+        peer, method, uri = environ["REMOTE_ADDR"], environ["REQUEST_METHOD"], environ["REQUEST_URI"]
+        said = {
+            "REMOTE_ADDR": peer,
+            "REQUEST_METHOD": method,
+            "REQUEST_URI": uri,
+            "SERVER_PROTOCOL": environ["SERVER_PROTOCOL"],
+        }
+        size += _ADDRESS_BYTES + len(peer)
+        size += len(method) + len(uri) + len(environ["PATH_INFO"]) + len(environ["QUERY_STRING"])
+        return said, count + 1, size
+
+    def _log(
+        self,
+        core: Core,
+        asked: Asked | None,
+        environ: dict[str, Any],
+        response: Response,
+        started_us: int,
+        micros: int,
+    ) -> None:
         try:
-            self._consider(core, environ, response, started_us, micros)
+            self._consider(core, asked or _texts(environ), response, started_us, micros)
         except Exception:  # noqa: BLE001 - what an app or a final route left there costs its line, not the worker
             _print_exception()
 
-    def _consider(self, core: Core, environ: dict[str, Any], response: Response, started_us: int, micros: int) -> None:
+    def _consider(self, core: Core, asked: Asked, response: Response, started_us: int, micros: int) -> None:
         notes = core.notes
         if notes is not None and notes.at_end is not None:
             notes.at_end()
-        if "wsgi.version" in environ:
-            environ = {key: value for key, value in environ.items() if isinstance(value, str) and "." not in key}
         nobody = self._app is None and self._handler is None
+        environ, count, size = asked
         app = -1 if nobody else 0 if notes is None else notes.app
         if app < 0:
             requests = -1
@@ -325,7 +357,7 @@ class Requests:
         self._request_log.consider(
             Served(  # by position: keywords would cost a third of the line
                 self._pid, self._settings.worker, core.id, app, requests, self._total_requests(),
-                environ, vars_size(environ), started_us, micros, response.body_bytes, response.status,
+                environ, count, size, started_us, micros, response.body_bytes, response.status,
                 response.header_count, response.header_bytes, response.switches, notes,
             )
         )  # fmt: skip
@@ -335,6 +367,13 @@ class Requests:
             os.write(self._settings.request_log_fd, line.encode("latin-1", "replace") + b"\n")
         except OSError:
             pass  # a log that is full or gone costs no client its answer
+
+
+def _texts(environ: dict[str, Any]) -> Asked:
+    """All a client has sent, and what it takes; an app may have put anything there."""
+    if "wsgi.version" in environ:
+        environ = {key: value for key, value in environ.items() if isinstance(value, str) and "." not in key}
+    return environ, len(environ), vars_size(environ)
 
 
 def _scheme(environ: dict[str, Any]) -> str:

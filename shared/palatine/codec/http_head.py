@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+from palatine.codec.uwsgi_packet import vars_size
 from palatine.errors import ProtocolError
 
 #: `Name` of a header → its CGI variable; "" for those that must never reach an app (httpoxy: CVE-2016-5385).
@@ -84,6 +85,8 @@ _HOST = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-fv:._~-]+\])(?::
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 _DIGITS = re.compile(r"[0-9]{1,18}")
 
+#: The variables each request has its own values of, however well its header lines are known.
+_OF_REQUEST_LINE: Final = ("REQUEST_METHOD", "REQUEST_URI", "PATH_INFO", "QUERY_STRING")
 #: Header fields that may stand once only: two of them are two opinions about the same message.
 _SINGLE: Final = frozenset({"CONTENT_LENGTH", "CONTENT_TYPE", "HTTP_HOST", "HTTP_TRANSFER_ENCODING"})
 
@@ -100,13 +103,16 @@ class Head(NamedTuple):
     """What a worker must know beyond the CGI variables.
 
     `length` is the body's size in bytes, -1 for a chunked body. `keep_alive` is what the client asks for.
-    `expects_continue` is set while the client waits for "100 Continue" before it sends the body.
+    `expects_continue` is set while the client waits for "100 Continue" before it sends the body. `variables` is the
+    number of textual CGI variables, and the bytes they take in a packet of the uwsgi protocol without the values of the
+    request line's; (0, 0) where nobody has counted.
     """
 
     length: int
     keep_alive: bool
     expects_continue: bool
     http11: bool
+    variables: tuple[int, int] = (0, 0)
 
 
 #: What most heads say: no body, HTTP/1.1, kept alive.
@@ -187,7 +193,9 @@ class HeadParser:
         """What the header lines of a request of HTTP/1.1 stand for; its request line is another one the next time."""
         if len(self._blocks) >= MEMORY_BLOCKS:
             self._blocks.clear()
-        self._blocks[block] = environ.copy(), head
+        texts = {key: value for key, value in environ.items() if isinstance(value, str) and "." not in key}
+        size = vars_size(texts) - sum([len(texts[key]) for key in _OF_REQUEST_LINE])
+        self._blocks[block] = environ.copy(), head._replace(variables=(len(texts), size))
 
     @staticmethod
     def _request_line(line: str, environ: dict[str, Any]) -> str:

@@ -23,7 +23,8 @@ STARTED = 1595182898
 
 def served(**changes: Any) -> Served:
     return Served(
-        pid=99, worker=2, core=1, app=0, app_requests=5, total_requests=70, environ=ENVIRON, environ_bytes=300,
+        pid=99, worker=2, core=1, app=0, app_requests=5, total_requests=70, environ=ENVIRON,
+        environ_count=len(ENVIRON), environ_bytes=300,
         started_us=STARTED * 1_000_000 + 250, micros=12_345, body_bytes=11, status=200, header_count=1,
         header_bytes=44, switches=1,
     )._replace(**changes)  # fmt: skip

@@ -1,6 +1,7 @@
 """HTTP at the worker's door: one message is one request, and what two servers could read differently is none."""
 
 import itertools
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from palatine_app_server.serving.clients import Limits
-from worker_inside import Inside, echo, inside
+from worker_inside import Inside, echo, hello, inside
 
 SMALL = Limits(head_bytes=1000, body_bytes=100, body_memory_bytes=50, read_seconds=0.5, write_seconds=1.0)
 POST = b"POST / HTTP/1.1\r\nHost: h\r\n"
@@ -270,3 +271,21 @@ def test_wsgi_input_is_the_body_and_no_more(inputs: tuple[Inside, list[Any]], fr
     assert seen[2] == seen[3] == [b"one\n", b"two\n", b"3"]
     assert seen[4] == "9"
     assert seen[6] == [b""] * 5
+
+
+def test_a_request_line_counts_what_was_sent_whoever_has_counted_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Known header lines are counted but once; an app changes its own view of a request and not the line."""
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        environ.update(REQUEST_URI="/other", HTTP_X="y" * 100)
+        return hello(environ, start_response)
+
+    with inside(tmp_path, app, log_requests=True) as worker, worker.connect() as client:
+        for _ in range(4):
+            client.get("/a%20b?c", "X-One: 1")
+        client.get("/a%20b?c", "X-Two: 12")
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("[pid: ")]
+    found = [re.findall(r"127\.0\.0\.1 \(\) \{(\d+) vars in (\d+) bytes\} .* GET (\S+) =>", line) for line in lines]
+    assert found == [[("22", "209", "/a%20b?c")]] * 4 + [[("22", "210", "/a%20b?c")]]

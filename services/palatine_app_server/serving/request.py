@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from palatine.codec.http_head import HeadParser
 from palatine.codec.uwsgi_packet import vars_size
+from palatine_app_server.log import shared_pipe
 from palatine_app_server.log.request_log import Notes, RequestLog, RequestLogSettings, Served
 from palatine_app_server.serving.clients import ClientGoneError, Limits, Listener
 from palatine_app_server.serving.connection import Connection
@@ -135,6 +136,8 @@ class Requests:
         self._logs_requests = settings.request_log.wanted
         self._logs_plainly = settings.request_log.plain and self._handler is None
         self._request_log = RequestLog(settings.request_log, self._write_request_line)
+        self._log_fd = settings.request_log_fd
+        self._late = shared_pipe.LateLines(self._log_fd)
         self.cores = [Core(number, ledger) for number, ledger in enumerate(ledgers)]
         for core in self.cores:
             core.may_keep = partial(may_keep, core)
@@ -363,10 +366,19 @@ class Requests:
         )  # fmt: skip
 
     def _write_request_line(self, line: str) -> None:
-        try:  # noqa: SIM105 - once a request, and suppress() costs as much as all the rest
-            os.write(self._settings.request_log_fd, line.encode("latin-1", "replace") + b"\n")
+        data = line.encode("latin-1", "replace") + b"\n"
+        try:
+            written = os.write(self._log_fd, data)
+        except BlockingIOError:
+            written = 0
         except OSError:
-            pass  # a log that is full or gone costs no client its answer
+            return  # a log that is full or gone costs no client its answer
+        if written < len(data):
+            self._write_late(data[written:])
+
+    def _write_late(self, data: bytes) -> None:
+        with contextlib.suppress(OSError):  # likewise
+            self._late.write(data)
 
 
 def _texts(environ: dict[str, Any]) -> Asked:

@@ -10,6 +10,7 @@ from palatine import exits
 from palatine.counters import Segment
 from palatine_app_server.config.process_settings import ProcessSettings
 from palatine_app_server.config.settings import AppSettings
+from palatine_app_server.log import shared_pipe
 from palatine_app_server.serving import app_loading, loader
 from palatine_app_server.serving.ledger import Ledger
 from palatine_app_server.serving.request import WorkerSettings
@@ -56,7 +57,7 @@ def work(worker: int, inheritance: Inheritance, api: Api, app: Any) -> int:
             harakiri_seconds=settings.harakiri_seconds,
             mercy_seconds=settings.mercy_seconds,
             request_log=settings.log.requests,
-            request_log_fd=log_ends.requests,
+            request_log_fd=shared_pipe.without_waiting(log_ends.requests),
             multiprocess=settings.processes > 1,
             catch_exceptions=settings.catch_exceptions,
             hooks_timed=settings.process.start.hooks_timed,

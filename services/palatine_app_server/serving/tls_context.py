@@ -72,7 +72,9 @@ def _fill(context: ssl.SSLContext, settings: TlsSettings, what: str) -> None:
             context.load_verify_locations(settings.client_ca.removeprefix("!"))
             context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
     except OSError as error:  # ssl.SSLError is one
-        raise ConfigError(f"{what}: {error.strerror or error}") from error
+        # OpenSSL does not say which
+        files = ", ".join(filter(None, (settings.certificate, settings.key, settings.client_ca.removeprefix("!"))))
+        raise ConfigError(f"{what}: {error.strerror or error} ({files})") from error
 
 
 def _by_name(extras: TlsExtras, client_ca: str) -> Callable[[str], ssl.SSLContext | None]:

@@ -43,7 +43,11 @@ def test_a_pidfile_that_means_a_whole_group_is_refused(tmp_path: Path) -> None:
     ("words", "status", "text"),
     [
         ((), 1, "The -s/--socket option is missing and stdin is not a socket."),
-        (("--https", "127.0.0.1:0,/no/cert,/no/key"), 78, "https 127.0.0.1:0: No such file or directory"),
+        (
+            ("--https", "127.0.0.1:0,/no/cert,/no/key"),
+            78,
+            "https 127.0.0.1:0: No such file or directory (/no/cert, /no/key)",
+        ),
         (("--https", "127.0.0.1:0,/no/cert"), 78, "it takes an address, a certificate and a key"),
         (("--http-socket", "127.0.0.1:0", "--chdir", "/none/such"), 78, "chdir(): No such file or directory"),
         (("--reload", "/none/such"), 78, "--reload /none/such: No such file or directory"),

@@ -91,7 +91,7 @@ class StandingOrders(Part):
         if settings.fifos:
             from palatine_app_server.orders.fifo import MasterFifo
 
-            yield MasterFifo(settings.fifos, self._letters(), self._loop, self._logs.say)
+            yield MasterFifo(settings.fifos, self._letters(), self._loop, self._logs.say_dated)
 
     # ------------------------------------------------------------------ touched files
 

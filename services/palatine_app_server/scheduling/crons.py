@@ -57,7 +57,7 @@ class Crons(Part):
         """Kill what takes too long; once a second, start what is due."""
         for pid, run in self._runs.items():
             if run.deadline and now >= run.deadline:
-                self._say(f"{time.ctime()} - *** CRON HARAKIRI: killing command {self._jobs[run.row].command} ***")
+                self._say(f'{time.ctime()} - *** HARAKIRI ON CRON "{self._jobs[run.row].command}" (pid: {pid}) ***')
                 os.killpg(pid, signal.SIGKILL)
                 self._runs[pid] = run._replace(deadline=0.0)
         if now < self._look_at or self._stopping:

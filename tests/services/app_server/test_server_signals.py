@@ -125,6 +125,7 @@ def test_a_cron_command_of_the_config(programs: Runner) -> None:
     server.running.wait_for('echo ran as $$; exit 3" running with pid')
     wait_until(lambda: server.read("crons")[0]["last_exit_status"] == 3 << 8, "its end", 30)
     wait_until(lambda: server.read("crons")[1]["last_exit_status"] == signal.SIGKILL, "its harakiri", 30)
+    assert ' - *** HARAKIRI ON CRON "sleep 100" (pid: ' in server.running.output()
     row, harakiri, never = server.read("crons")
     assert (row["runs"], row["pid"]) == (1, -1)
     assert row["started_at"]

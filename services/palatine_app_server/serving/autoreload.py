@@ -12,6 +12,7 @@ def watch(seconds: int, ignored: Sequence[str], ask: Callable[[], None]) -> None
     """Look every `seconds` in a thread of its own; `ask` is called for each change found."""
     seen: dict[str, float] = {}
     changed(seen, ignored)
+    own_lines.say("Python auto-reloader enabled")
     threading.Thread(target=_look_for_ever, args=(seconds, seen, ignored, ask), name="autoreload", daemon=True).start()
 
 

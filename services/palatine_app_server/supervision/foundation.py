@@ -231,7 +231,7 @@ def announce(settings: AppSettings, logs: Logs, bound: Sockets) -> None:
     if os.geteuid() == 0:
         say("*** WARNING: you are running uWSGI as root !!! (use the --uid flag) *** ")
     for number, (wish, one) in enumerate(zip(settings.sockets, bound.requests, strict=True)):
-        family = "UNIX" if one.path else "TCP"
+        family = "UNIX" if one.socket.family == socket.AF_UNIX else "TCP"
         how = "inherited" if one.inherited else "bound to"
         what = f"socket {number} {how} {family}"
         if wish.address.startswith(sockets.GIVEN):

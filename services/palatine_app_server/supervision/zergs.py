@@ -113,7 +113,7 @@ def zerg_pools(
         door = next(waiting)
         pooled = [next(waiting) for _ in pool.addresses]
         for one in pooled:
-            family = "UNIX" if one.path else "TCP"
+            family = "UNIX" if one.socket.family == socket.AF_UNIX else "TCP"
             say(f"zergpool {pool.name} bound to {family} socket {one.name} (fd: {one.socket.fileno()})")
         fds = [one.socket.fileno() for one in pooled]
         answer = partial(descriptor_gifts.give, tag=TAG, descriptors=fds)

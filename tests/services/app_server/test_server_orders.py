@@ -142,6 +142,7 @@ def test_a_brutal_reload_drops_what_is_served(programs: Runner) -> None:
 
 def test_a_changed_module_reloads(programs: Runner) -> None:
     server = AppServer(programs, "--py-auto-reload", "1", wait=False)
+    server.running.wait_for("Python auto-reloader enabled\n")
     server.wait_ready()
     assert server.get("/hello") == b"ok"
     (server.home / "app.py").write_text("application = None +")

@@ -78,6 +78,7 @@ def test_all_kinds_of_sockets_at_once(programs: Runner) -> None:
             assert client.rest() == b"d\0\0\1"
     assert (server.home / "http.sock").stat().st_mode & 0o777 == 0o600
     assert len(server.read("sockets")) == 8
+    assert f"uwsgi socket 3 bound to UNIX address @{name}-http fd " in server.running.output()
     assert server.running.stop() == 0
     assert not list(server.home.glob("*.sock"))
     for address in (("127.0.0.1", port), "\0" + f"{name}-http"):

@@ -22,7 +22,9 @@ PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 #: What is compiled, what subclasses it, and whole servers: requests, reloads, harakiri, kept connections, TLS.
 SLICE = [
     "shared/test_http_head.py",
+    "shared/test_counters_cache.py",
     "services/app_server/test_response.py",
+    "services/app_server/test_static_files.py",
     "services/app_server/test_worker_clients.py",
     "services/app_server/test_worker_http.py",
     "services/app_server/test_worker_wsgi.py",

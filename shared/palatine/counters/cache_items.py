@@ -232,6 +232,9 @@ class Items:
     def value(self, item: int) -> bytes:
         """Its value, copied out of its blocks."""
         size, left = self.shape.blocksize, self._items[item * _ITEM_WORDS + _VALUE_BYTES]
+        if left <= size:  # most of them
+            start = self._blocks_at + (self._items[item * _ITEM_WORDS + _BLOCK] - 1) * size
+            return bytes(self._bytes[start : start + left])
         parts = []
         for block in self._blocks(item):
             start = self._blocks_at + block * size

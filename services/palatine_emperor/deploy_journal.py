@@ -37,11 +37,7 @@ class DeployJournal:
         self._lock = threading.Lock()
         try:
             path.touch(mode=0o600)
-            self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self._database.execute("PRAGMA journal_mode = WAL")
-            self._database.execute("PRAGMA synchronous = FULL")
-            self._database.execute(_SCHEMA)
-            self._database.execute(f"PRAGMA user_version = {_VERSION}")
+            self._database = _open(path)
         except (OSError, sqlite3.Error) as error:
             raise ConfigError(f"the deploy journal cannot be used: {error}", str(path)) from error
 
@@ -91,6 +87,19 @@ class DeployJournal:
             ),
         ).fetchone()
         return _wanted(row, directory)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")
+        database.execute(_SCHEMA)
+        database.execute(f"PRAGMA user_version = {_VERSION}")
+    except BaseException:
+        database.close()
+        raise
+    return database
 
 
 def _wanted(row: tuple[str, int, bytes | None, int | None, int | None, str], directory: str) -> Wanted:

@@ -2,6 +2,7 @@ import re
 import signal
 import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -275,9 +276,8 @@ async def test_term_lets_the_attempt_under_way_end(daemon: Any, links: Links) ->
     go_on.set()
     await daemon.until(daemon.ended, "end")
     assert daemon.process.wait() == 0
-    with sqlite3.connect(daemon.state / "alarm-daemon" / "alarms.sqlite") as db:
+    with closing(sqlite3.connect(daemon.state / "alarm-daemon" / "alarms.sqlite")) as db:
         rows = db.execute("SELECT message, state FROM deliveries ORDER BY number").fetchall()
-    db.close()
     assert rows == [(b"TERRIBLE ALARM 1\n", "delivered"), (b"TERRIBLE ALARM 2\n", "pending")]
 
 

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from palatine.errors import ConfigError
-from palatine_emperor.deploy_journal import open_journal
+from palatine_emperor.deploy_journal import DeployJournal, open_journal
 from palatine_emperor.monitors import Monitor, Report, open_monitor
 from palatine_emperor.monitors.scan import scan_directory, scan_glob, watched_directories
 from palatine_emperor.settings import Settings
@@ -148,8 +148,8 @@ async def until(reports: "trio.abc.ReceiveChannel[Report]", *wanted: str) -> Rep
     raise AssertionError("unreachable")
 
 
-async def test_inotify_tells_of_files_at_once(tmp_path: Path) -> None:
-    monitor = open_monitor(f"dir://{tmp_path}", SLOW, open_journal(tmp_path), "/")
+async def test_inotify_tells_of_files_at_once(tmp_path: Path, journal: DeployJournal) -> None:
+    monitor = open_monitor(f"dir://{tmp_path}", SLOW, journal, "/")
     async with watching(monitor) as reports:
         await until(reports())
         write(tmp_path / "a.ini")
@@ -166,9 +166,9 @@ async def test_inotify_tells_of_files_at_once(tmp_path: Path) -> None:
         await until(reports(), "c.ini")
 
 
-async def test_a_glob_sees_new_directories_at_once(tmp_path: Path) -> None:
+async def test_a_glob_sees_new_directories_at_once(tmp_path: Path, journal: DeployJournal) -> None:
     (tmp_path / "domains").mkdir()
-    monitor = open_monitor(f"{tmp_path}/domains/*/conf/uwsgi.xml", SLOW, open_journal(tmp_path), "/")
+    monitor = open_monitor(f"{tmp_path}/domains/*/conf/uwsgi.xml", SLOW, journal, "/")
     async with watching(monitor) as reports:
         await until(reports())
         (tmp_path / "domains/one").mkdir()
@@ -189,10 +189,10 @@ async def test_a_glob_sees_new_directories_at_once(tmp_path: Path) -> None:
     ],
 )
 async def test_what_is_not_there_yet_is_said_once_and_started_when_it_comes(
-    tmp_path: Path, url: str, file: str
+    tmp_path: Path, url: str, file: str, journal: DeployJournal
 ) -> None:
     settings = Settings(emperor_freq=0.05)
-    monitor = open_monitor(url.format(top=tmp_path), settings, open_journal(tmp_path), "/")
+    monitor = open_monitor(url.format(top=tmp_path), settings, journal, "/")
     path = url.format(top=tmp_path).removeprefix("glob://")
     async with watching(monitor) as reports:
         first = await reports().receive()
@@ -208,9 +208,9 @@ async def test_what_is_not_there_yet_is_said_once_and_started_when_it_comes(
     assert [vassal.name for vassal in report.wanted] == ["a.ini" if url == "{top}/to/come" else str(tmp_path / file)]
 
 
-async def test_a_directory_that_came_and_went_is_an_error(tmp_path: Path) -> None:
+async def test_a_directory_that_came_and_went_is_an_error(tmp_path: Path, journal: DeployJournal) -> None:
     """And not empty: its vassals go on."""
-    monitor = open_monitor(str(tmp_path / "v"), Settings(emperor_freq=0.05), open_journal(tmp_path), "/")
+    monitor = open_monitor(str(tmp_path / "v"), Settings(emperor_freq=0.05), journal, "/")
     async with watching(monitor) as reports:
         await until(reports())
         (tmp_path / "v").mkdir()
@@ -223,9 +223,11 @@ async def test_a_directory_that_came_and_went_is_an_error(tmp_path: Path) -> Non
     assert report.error == f"{tmp_path}/v: No such file or directory"
 
 
-async def test_without_inotify_the_scans_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_inotify_the_scans_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, journal: DeployJournal
+) -> None:
     monkeypatch.setattr("palatine_emperor.monitors.files.INotify", no_inotify)
-    monitor = open_monitor(str(tmp_path), Settings(emperor_freq=0.05), open_journal(tmp_path), "/")
+    monitor = open_monitor(str(tmp_path), Settings(emperor_freq=0.05), journal, "/")
     async with watching(monitor) as reports:
         await until(reports())
         write(tmp_path / "a.ini")
@@ -236,9 +238,9 @@ def no_inotify(**_: bool) -> None:
     raise OSError(24, "Too many open files")
 
 
-async def test_rescan_looks_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_rescan_looks_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, journal: DeployJournal) -> None:
     monkeypatch.setattr("palatine_emperor.monitors.files.INotify", no_inotify)
-    monitor = open_monitor(str(tmp_path), SLOW, open_journal(tmp_path), "/")
+    monitor = open_monitor(str(tmp_path), SLOW, journal, "/")
     async with watching(monitor) as reports:
         await until(reports())
         write(tmp_path / "a.ini")
@@ -246,10 +248,10 @@ async def test_rescan_looks_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         await until(reports(), "a.ini")
 
 
-async def test_a_directory_that_cannot_be_read_changes_nothing(tmp_path: Path) -> None:
+async def test_a_directory_that_cannot_be_read_changes_nothing(tmp_path: Path, journal: DeployJournal) -> None:
     vassals = tmp_path / "vassals"
     write(vassals / "a.ini")
-    monitor = open_monitor(str(vassals), attrs.evolve(SLOW, emperor_freq=0.1), open_journal(tmp_path), "/")
+    monitor = open_monitor(str(vassals), attrs.evolve(SLOW, emperor_freq=0.1), journal, "/")
     async with watching(monitor) as reports:
         await until(reports(), "a.ini")
         vassals.rename(tmp_path / "away")
@@ -263,10 +265,10 @@ async def test_a_directory_that_cannot_be_read_changes_nothing(tmp_path: Path) -
         await until(reports(), "a.ini", "b.ini")
 
 
-async def test_a_complaint_is_made_once(tmp_path: Path) -> None:
+async def test_a_complaint_is_made_once(tmp_path: Path, journal: DeployJournal) -> None:
     path = write(tmp_path / "a.ini")
     settings = Settings(emperor_freq=0.02, emperor_tyrant=True, min_uid=2**31)
-    monitor = open_monitor(str(tmp_path), settings, open_journal(tmp_path), "/")
+    monitor = open_monitor(str(tmp_path), settings, journal, "/")
     async with watching(monitor) as reports:
         said = [(await reports().receive()).said for _ in range(5)]
     owner = path.stat()

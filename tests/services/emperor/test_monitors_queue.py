@@ -3,6 +3,7 @@
 import socket
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import trio
 import zmq
 
 from palatine.errors import ConfigError
-from palatine_emperor.deploy_journal import open_journal, stamped
+from palatine_emperor.deploy_journal import DeployJournal, open_journal, stamped
 from palatine_emperor.deploy_policy import Command, Destroy, Refusal, Touch, read_message
 from palatine_emperor.monitors.interface import Report
 from palatine_emperor.monitors.queue import QueueMonitor, exposure
@@ -100,9 +101,8 @@ def test_a_refused_write_changes_nothing(tmp_path: Path) -> None:
         journal.record("zmq:x", "/v", [(Touch("a.ini"), 1), (Touch("b.ini"), 2**64)])
     assert journal.vassals("zmq:x", "/v") == ()
     journal.close()
-    with sqlite3.connect(tmp_path / "deploy.db") as other:
+    with closing(sqlite3.connect(tmp_path / "deploy.db")) as other:
         assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    other.close()
 
 
 @pytest.mark.parametrize(
@@ -147,8 +147,8 @@ def client() -> Iterator[Client]:
     client.close()
 
 
-async def test_the_seed_s_script(tmp_path: Path, client: Client) -> None:
-    monitor = QueueMonitor("zmq://tcp://127.0.0.1:*", "tcp://127.0.0.1:*", "/v", Settings(), open_journal(tmp_path))
+async def test_the_seed_s_script(tmp_path: Path, client: Client, journal: DeployJournal) -> None:
+    monitor = QueueMonitor("zmq://tcp://127.0.0.1:*", "tcp://127.0.0.1:*", "/v", Settings(), journal)
     send, receive = trio.open_memory_channel[Report](1000)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(monitor.watch, send)
@@ -173,16 +173,15 @@ async def test_the_seed_s_script(tmp_path: Path, client: Client) -> None:
             while "last.ini" not in names:
                 names |= {vassal.name for vassal in (await receive.receive()).wanted}
         nursery.cancel_scope.cancel()
-    journal = open_journal(tmp_path)
-    kept = journal.vassals(monitor.key, "/v")
-    journal.close()
+    again = open_journal(tmp_path)
+    kept = again.vassals(monitor.key, "/v")
+    again.close()
     assert {vassal.name for vassal in kept} == names
     assert kept[-1].name == "last.ini"
     assert len({vassal.stamp for vassal in kept}) == 8
 
 
-async def test_a_restarted_monitor_reports_the_journal_first(tmp_path: Path) -> None:
-    journal = open_journal(tmp_path)
+async def test_a_restarted_monitor_reports_the_journal_first(journal: DeployJournal) -> None:
     journal.record("zmq:tcp://127.0.0.1:*", "/v", [(Touch("a.ini", INI), 7)])
     monitor = QueueMonitor("u", "tcp://127.0.0.1:*", "/v", Settings(), journal)
     send, receive = trio.open_memory_channel[Report](10)
@@ -193,10 +192,10 @@ async def test_a_restarted_monitor_reports_the_journal_first(tmp_path: Path) -> 
         nursery.cancel_scope.cancel()
 
 
-async def test_an_address_in_use_is_said_with_its_reason(tmp_path: Path) -> None:
+async def test_an_address_in_use_is_said_with_its_reason(journal: DeployJournal) -> None:
     held = socket.create_server(("127.0.0.1", 0))
     address = f"tcp://127.0.0.1:{held.getsockname()[1]}"
-    monitor = QueueMonitor("u", address, "/v", Settings(), open_journal(tmp_path))
+    monitor = QueueMonitor("u", address, "/v", Settings(), journal)
     send, _ = trio.open_memory_channel[Report](10)
     with held, pytest.raises(ConfigError, match="Address already in use"):
         await monitor.watch(send)

@@ -109,6 +109,9 @@ class Attached(Part):
             self._logs.say(f'[uwsgi-daemons] control daemon "{daemon.wish.command}" ended ({code}): so do we')
             self._on_control()
         else:
+            if not daemon.wish.pidfile:  # what it has left behind is nobody's
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(pid, daemon.wish.stop_signal)
             wait = attached_policy.after_end(now - daemon.since, daemon.throttle, daemon.wish.most_throttle)
             daemon.throttle, daemon.due = wait.throttle, now + wait.seconds
             if wait.seconds:
@@ -194,7 +197,7 @@ class Attached(Part):
         privileges.become(wish.uid, wish.gid)
         if wish.chdir:
             os.chdir(wish.chdir)
-        os.execve(_SHELL, [_SHELL, "-c", wish.command], self._environ)  # noqa: S606 - the config's own command
+        os.execve(_SHELL, [_SHELL, "-c", attached_policy.shell_line(wish.command)], self._environ)  # noqa: S606 - the config's own command
 
     def _look_for_touches(self, daemon: _Daemon) -> None:
         for path, before in daemon.touched.items():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app_server import AppServer, alive, for_everybody
-from palatine_app_server.supervision.attached_policy import Wait, after_end
+from palatine_app_server.supervision.attached_policy import Wait, after_end, shell_line
 from running import Runner, free_port, get, run, wait_until
 
 
@@ -96,12 +96,40 @@ def test_key_values(programs: Runner) -> None:
     first = pid_in(mark)
     server.running.send(signal.SIGHUP)
     wait_until(lambda: signals.read_text().split() == [str(work), "USR1"], "the signal of a reload", 30)
+    assert pid_in(mark) == first
     stamp = touched.stat().st_mtime + 5
     os.utime(touched, (stamp, stamp))
     wait_until(lambda: signals.read_text().split()[:2] == [str(work), "USR2"] or pid_in(mark) != first, "a touch", 30)
     wait_until(lambda: pid_in(mark) != first and alive(pid_in(mark)), "its successor", 30)
     assert server.running.stop() == 0
     assert signals.read_text().split() == [str(work), "USR2"]
+
+
+def test_what_a_daemon_leaves_behind_ends_before_its_successor_comes(programs: Runner) -> None:
+    mark = programs.directory / "left"
+    script = programs.directory / "leaving.sh"
+    script.write_text(f"sleep 600 & echo $! >>{mark}; sleep 0.2\n")
+    AppServer(programs, "--attach-daemon", f"sh {script}")
+    wait_until(lambda: len(mark.read_text().split()) > 1, "a second start")
+    first = int(mark.read_text().split()[0])
+    wait_until(lambda: not alive(first), "the end of what the first left")
+
+
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        ("memcached -p 11311 -u nobody", "exec memcached -p 11311 -u nobody"),
+        ("/usr/bin/celery worker --broker=redis://x:1/0", "exec /usr/bin/celery worker --broker=redis://x:1/0"),
+        ("A=1 memcached", "A=1 memcached"),
+        ("sleep 1; date", "sleep 1; date"),
+        ("echo $HOME", "echo $HOME"),
+        ("a 'b c'", "a 'b c'"),
+        ("a > /tmp/b", "a > /tmp/b"),
+        ("", ""),
+    ],
+)
+def test_a_plain_program_has_no_shell_beside_it(command: str, line: str) -> None:
+    assert shell_line(command) == line
 
 
 @pytest.mark.parametrize("option", ["--smart-attach-daemon", "--smart-attach-daemon2"])

@@ -22,6 +22,8 @@ from running import wait_until
 
 #: A client gives up after this long: a test that hangs fails instead.
 PATIENCE = 10.0
+#: For tests on a busy machine that are not about time.
+PATIENT = Limits(read_seconds=30.0, write_seconds=30.0)
 QUICK = Limits(read_seconds=0.3, write_seconds=0.3, idle_seconds=5.0)
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)\r\n", re.IGNORECASE)
 
@@ -144,7 +146,7 @@ class Inside:
         self.pause = False
         self.pauses: list[bool] = []
         settings = WorkerSettings(
-            worker=1, threads=threads, limits=limits or Limits(), harakiri_seconds=harakiri, mercy_seconds=60,
+            worker=1, threads=threads, limits=limits or PATIENT, harakiri_seconds=harakiri, mercy_seconds=60,
             request_log=RequestLogSettings(enabled=log_requests), multiprocess=multiprocess,
         )  # fmt: skip
         self.worker = Worker(

@@ -403,8 +403,7 @@ def test_an_instance_without_a_name_leaves_no_state(programs: Runner) -> None:
     (programs.directory / "app.py").write_text("def application(environ, start_response): pass\n")
     server = programs.start("palatine-app-server", "--http-socket", "127.0.0.1:0", "--wsgi-file", "app.py")
     directory = programs.runtime / f"i/app-{server.pid}"
-    wait_until((directory / "ctl").exists, "a way in")
-    knock(directory)
+    wait_until(lambda: knock(directory) is None, "a way in")
     wait_until(lambda: list(directory.glob("link/*/sender.lock")), "the link's spool")
     assert server.stop() == 0
     assert not list((programs.runtime / "i").iterdir())

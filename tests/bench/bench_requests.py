@@ -224,20 +224,28 @@ def start(
 @contextlib.contextmanager
 def running(programs: Runner, wanted: list[Server], *, log: bool) -> Iterator[dict[str, tuple[Server, int, str]]]:
     """All servers at once: (server, leader, address) by label."""
-    started: dict[str, tuple[Server, int, str]] = {}
-    for server in wanted:
+    # bytecode is there from the second start on, whatever the environment of whoever runs this says
+    bytecode = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(programs.directory / "bytecode")}
+
+    def begin(server: Server) -> tuple[Running, float, str]:
         address = f"127.0.0.1:{free_port()}"
-        # bytecode is there from the second start on, whatever the environment of whoever runs this says
-        bytecode = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(programs.directory / "bytecode")}
+        return *start(programs, server.program, server.command(address, log), address, bytecode), address
+
+    there = []
+    for server in wanted:  # one after the other: who runs beside another shares the pages of libraries with it
         try:
-            process, seconds = start(programs, server.program, server.command(address, log), address, bytecode)
-            process.stop()
-            process, seconds = start(programs, server.program, server.command(address, log), address, bytecode)
+            begin(server)[0].stop()
+            process, seconds, _ = begin(server)
         except (AssertionError, OSError) as error:
             print(f"{server.label:18} missing: {str(error).splitlines()[0][:80]}")
             continue
         sizes = pss(process.pid)
         print(f"{server.label:18} first answer {seconds * 1000:4.0f} ms, PSS {sum(sizes.values())} KiB {sizes}")
+        process.stop()
+        there.append(server)
+    started: dict[str, tuple[Server, int, str]] = {}
+    for server in there:
+        process, _, address = begin(server)
         started[server.label] = (server, process.pid, address)
     yield started
 

@@ -156,7 +156,9 @@ def _tcp(address: str, kind: int, flags_set: Sequence[tuple[int, int, int]] = ()
         host = _interface_address(host.removesuffix("*"))
     flags = socket.AI_PASSIVE
     try:
-        found = socket.getaddrinfo(None if host in {"", "*"} else host, port, socket.AF_UNSPEC, kind, 0, flags)
+        # as bytes: of text Python makes IDNA's ASCII, for which it loads a fifth of a megabyte
+        name = None if host in {"", "*"} else host.encode() if host.isascii() else host
+        found = socket.getaddrinfo(name, port, socket.AF_UNSPEC, kind, 0, flags)
     except OSError as error:
         raise BindError(f"{address}: {error.strerror}") from error
     found.sort(key=lambda entry: entry[0] != socket.AF_INET)  # uWSGI's `:port` is IPv4

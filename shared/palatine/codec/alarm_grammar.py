@@ -13,7 +13,6 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from palatine.codec.alarm_regexp import required_literals
 from palatine.errors import ConfigError
 
 #: What the app-server runs for the alarm-daemon, with the app's rights.
@@ -103,6 +102,8 @@ class Prefilter:
     """
 
     def __init__(self, rules: Iterable[Rule]) -> None:
+        from palatine.codec.alarm_regexp import required_literals  # few masters have rules
+
         wanted: set[bytes] = set()
         self.literals: tuple[bytes, ...] | None = None
         for rule in rules:

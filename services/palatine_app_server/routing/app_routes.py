@@ -11,8 +11,9 @@ from palatine_app_server.routing import route_grammar
 from palatine_app_server.routing.route_steps import STEPS
 from palatine_app_server.routing.route_walk import Walk
 from palatine_app_server.routing.routed_front import RoutedFront, RoutedResponse, about
+from palatine_app_server.serving.core import Core
 from palatine_app_server.serving.loader import AppSource
-from palatine_app_server.serving.request import Core, log
+from palatine_app_server.serving.request import log
 from palatine_app_server.serving.response import Response
 
 #: uWSGI's numbers for how a table would go on, and its answer where there is no such action.

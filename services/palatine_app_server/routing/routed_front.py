@@ -14,11 +14,12 @@ from palatine_app_server.routing.route_policy import End
 from palatine_app_server.routing.route_walk import Walk
 from palatine_app_server.routing.route_world import Outside
 from palatine_app_server.serving import mime_types
+from palatine_app_server.serving.core import Core
 from palatine_app_server.serving.edited_response import EditedResponse
 from palatine_app_server.serving.file_parts import FilePart, FileSlice
 from palatine_app_server.serving.front import Front, file_wrapper, said, send_answer
 from palatine_app_server.serving.loader import App, AppSource
-from palatine_app_server.serving.request import Core, log
+from palatine_app_server.serving.request import log
 from palatine_app_server.serving.response import ExcInfo, Response
 from palatine_app_server.serving.static_files import StaticFiles
 

@@ -8,7 +8,8 @@ from typing import Final
 from palatine.errors import PalatineError
 from palatine_app_server.config.settings import AppSettings
 from palatine_app_server.serving import apps, loader
-from palatine_app_server.serving.request import Handler, WsgiApp
+from palatine_app_server.serving.core import Handler
+from palatine_app_server.serving.request import WsgiApp
 from palatine_app_server.starting import hooks
 from palatine_app_server.starting.errors import HookError
 from palatine_app_server.system import own_lines

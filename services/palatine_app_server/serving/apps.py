@@ -14,7 +14,7 @@ from palatine_app_server.serving.loader import App, AppError, AppSource, Hopeles
 from palatine_app_server.system import own_lines
 
 if TYPE_CHECKING:
-    from palatine_app_server.serving.request import Handler
+    from palatine_app_server.serving.core import Handler
 
 
 def made(settings: FrontSettings, source: AppSource, loaded: Sequence[App]) -> "Callable[..., Any] | Handler | None":

@@ -11,12 +11,13 @@ from typing import Any
 
 from palatine.errors import ProtocolError
 from palatine_app_server.config.front_settings import FrontSettings
+from palatine_app_server.serving.core import Core, Handler
 from palatine_app_server.serving.edited_response import EditedResponse
 from palatine_app_server.serving.file_parts import FilePart, FileSlice
 from palatine_app_server.serving.file_wrapper import FileWrapper, ReadingFileWrapper
 from palatine_app_server.serving.loader import App, AppSource
 from palatine_app_server.serving.mounts import NOBODY, Mounts
-from palatine_app_server.serving.request import Core, Handler, log
+from palatine_app_server.serving.request import log
 from palatine_app_server.serving.response import Response
 from palatine_app_server.serving.static_files import Answer, StaticFiles, accepts
 

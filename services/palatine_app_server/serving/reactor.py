@@ -23,8 +23,9 @@ from palatine.codec.http_head import HeadError
 from palatine_app_server.serving import connection_kinds
 from palatine_app_server.serving.clients import Limits, Listener, Next
 from palatine_app_server.serving.connection import Connection
+from palatine_app_server.serving.core import Core
 from palatine_app_server.serving.drainer import Drainer
-from palatine_app_server.serving.request import Core, Requests, log
+from palatine_app_server.serving.request import Requests, log
 from palatine_app_server.system.last_words import print_exc
 
 TICK_SECONDS: Final = 1.0

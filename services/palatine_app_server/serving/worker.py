@@ -18,10 +18,11 @@ from typing import Final, NamedTuple
 
 from palatine import exits
 from palatine_app_server.serving.clients import Listener
+from palatine_app_server.serving.core import Core, Handler
 from palatine_app_server.serving.ledger import Ledger
 from palatine_app_server.serving.reactor import Reactor
 from palatine_app_server.serving.recycling import Recycling
-from palatine_app_server.serving.request import Core, Handler, Requests, WorkerSettings, WsgiApp, log
+from palatine_app_server.serving.request import Requests, WorkerSettings, WsgiApp, log
 from palatine_app_server.supervision.recycle_policy import RecycleSettings
 from palatine_app_server.system.last_words import print_exc
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from palatine.counters import Segment
 from palatine_app_server.config.front_settings import FrontSettings
 from palatine_app_server.config.http_settings import WebsocketSettings
-from palatine_app_server.serving.request import Core
+from palatine_app_server.serving.core import Core
 from palatine_app_server.serving.worker import Doors
 from palatine_app_server.sharing.commons import Commons
 from palatine_app_server.system.last_words import print_exc

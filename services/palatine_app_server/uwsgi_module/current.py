@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from palatine.counters import Segment
 from palatine_app_server.config.front_settings import FrontSettings
 from palatine_app_server.config.http_settings import WebsocketSettings
+from palatine_app_server.serving.core import Core
 from palatine_app_server.serving.file_wrapper import FileWrapper
-from palatine_app_server.serving.request import Core
 from palatine_app_server.system import own_lines
 from palatine_app_server.system.dialling import dial
 from palatine_app_server.uwsgi_module import arguments

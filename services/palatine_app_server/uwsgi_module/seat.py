@@ -4,7 +4,7 @@ import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from palatine_app_server.serving.request import Core
+from palatine_app_server.serving.core import Core
 from palatine_app_server.system import channel
 
 if TYPE_CHECKING:  # loaded only where there are mules or spoolers

@@ -14,7 +14,8 @@ from palatine.codec import websocket
 from palatine.codec.websocket import Message, WebsocketError
 from palatine_app_server.config.http_settings import WebsocketSettings
 from palatine_app_server.serving.connection import Connection
-from palatine_app_server.serving.request import Core, log
+from palatine_app_server.serving.core import Core
+from palatine_app_server.serving.request import log
 
 _KEY: Final = re.compile(r"[A-Za-z0-9+/]{22}==")
 _WORD: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")

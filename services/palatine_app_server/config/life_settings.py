@@ -75,7 +75,7 @@ def _cheaper(config: Config, processes: int) -> CheaperSettings:
     given = settings.given("cheaper")
     if least >= processes and given is not None:
         raise given.origin.error("invalid cheaper value: must be lower than processes")
-    algorithm = settings.text("cheaper-algo", "spare")
+    algorithm = settings.text("cheaper-algo", "") or "spare"
     if algorithm not in cheaper_policy.ALGORITHMS:
         sys.stderr.write("unable to find requested cheaper algorithm, falling back to spare\n")
         algorithm = "spare"

@@ -4,6 +4,8 @@ The place is added by whoever knows the option: `Option.parsed`, `Settings.each`
 """
 
 import re
+from collections.abc import Callable
+from typing import AnyStr
 
 from palatine.errors import ConfigError
 
@@ -30,9 +32,14 @@ def whole_number(text: str, minimum: int | None = None, *, key: str = "") -> int
 
 def pattern(text: str) -> "re.Pattern[str]":
     """`text` as a compiled regular expression."""
+    return compiled(text, str)
+
+
+def compiled(text: str, form: Callable[[str], AnyStr]) -> "re.Pattern[AnyStr]":
+    """The same over what `form` makes of text: the bytes of a log, the latin-1 of request variables."""
     from palatine.codec.pcre_dialect import to_python  # only where a config has expressions
 
     try:
-        return re.compile(to_python(text))
+        return re.compile(form(to_python(text)))
     except re.error as error:
         raise ConfigError(f"{text!r} is not a regular expression: {error}") from error

@@ -19,7 +19,6 @@ Signals: TERM leaves once the last vassal is gone (a supervisor sends it to a wh
 
 import codecs
 import contextlib
-import ctypes
 import importlib
 import os
 import resource
@@ -60,7 +59,6 @@ from palatine_app_server.keeping.keeper_ward import Ward, pairs, start_time
 from palatine_app_server.starting import kernel_jails
 from palatine_app_server.system import linux
 
-_PR_SET_CHILD_SUBREAPER: Final = 36
 _IGNORED: Final = (
     signal.SIGINT,
     signal.SIGQUIT,
@@ -294,7 +292,7 @@ def main(argv: Sequence[str] | None = None, serve: Serve = serve_app) -> int:
     os.closerange(3, args.fd)  # what a shell or make left open for the emperor must not stay open as long as we live
     os.closerange(args.fd + 1, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # two or three descriptors a vassal
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    linux.become_subreaper()
     if args.ksm:
         _be_mergeable()
     os.chdir("/")

@@ -7,6 +7,7 @@ import re
 from typing import Final, NamedTuple
 
 from palatine.errors import ConfigError
+from palatine_app_server.config.values import compiled
 
 _FORMAT_VARIABLE: Final = re.compile(r"%\(([^)]+)\)")
 _TEMPLATE_VARIABLE: Final = re.compile(r"\$\{([^}]*)\}")
@@ -78,12 +79,7 @@ def parse_route(text: str) -> Route:
 
 def compile_pattern(text: str) -> "re.Pattern[bytes]":
     """A regular expression over the bytes of a line."""
-    from palatine.codec.pcre_dialect import to_python  # only where a config has expressions
-
-    try:
-        return re.compile(to_python(text).encode("utf-8", "surrogateescape"))
-    except re.error as error:
-        raise ConfigError(f"{text!r} is not a regular expression: {error}") from error
+    return compiled(text, lambda said: said.encode("utf-8", "surrogateescape"))
 
 
 def parse_keyvals(text: str) -> dict[str, str]:

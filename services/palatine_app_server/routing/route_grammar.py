@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from palatine.errors import ConfigError
+from palatine_app_server.config.values import compiled
 
 #: What the options without a condition of their own look at.
 SUBJECTS: Final = {
@@ -129,12 +130,7 @@ def parse_rule(kind: str, value: str) -> Rule:
 
 def compile_pattern(text: str) -> "re.Pattern[str]":
     """A regular expression over latin-1 text, as request variables are."""
-    from palatine.codec.pcre_dialect import to_python  # only where a config has expressions
-
-    try:
-        return re.compile(to_python(text).encode("utf-8", "surrogateescape").decode("latin-1"))
-    except re.error as error:
-        raise ConfigError(f"{text!r} is not a regular expression: {error}") from error
+    return compiled(text, lambda said: said.encode("utf-8", "surrogateescape").decode("latin-1"))
 
 
 def _condition(text: str, *, negated: bool) -> Condition:
